@@ -1,0 +1,1 @@
+../../tools/api/__init__.py

@@ -1,0 +1,68 @@
+"""What lowering gives to building: one TIR entry, its data, and where everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["LayerInfo", "Program", "TensorInfo", "WeightInfo"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output: `shape` counts elements, `dtype` is numpy's name ("float32")."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """Where one packed tensor lies in the weights blob (`offset` is a multiple of 64, in bytes)."""
+
+    name: str
+    offset: int
+    bytes: int
+    dtype: str
+    packing: str  # "raw", "gemm-panels", "block-sparse 4x1", ...
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One line of the report: what a node became and why."""
+
+    name: str  # of the ONNX node
+    operator: str  # "Conv"
+    kernel: str  # "gemm", "sparse-gemm", "depthwise", "elementwise", ...
+    shape: tuple[int, ...]  # of the first output
+    format: str = "dense"  # "dense", "block-sparse 4x1"
+    sparsity: float = 0.0
+    bits_per_weight: float = 32.0
+    weight_bytes: int = 0
+    macs: int = 0
+    tile: str = ""
+    reason: str = ""
+    fused: tuple[str, ...] = ()  # nodes computed by the same kernel
+
+
+@dataclass(frozen=True)
+class Program:
+    """A lowered model for one target.
+
+    `module` is an IRModule of private kernels and the entry `symbol`, a plain C function
+    `int32_t symbol(in0…, out0…, const void *weights, void *arena, int32_t thread, int32_t threads,
+    void *sync)`; it calls `gossamer_sync(sync)` between kernels when `threads > 1`.
+    `weights` is the blob, `arena_bytes` the scratch and activation memory of one session.
+    """
+
+    name: str
+    symbol: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    module: Any
+    weights: bytes
+    weight_table: tuple[WeightInfo, ...]
+    arena_bytes: int
+    layers: tuple[LayerInfo, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
