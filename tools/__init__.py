@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""The `gossamer` command and the Python API behind it."""

@@ -1,0 +1,156 @@
+"""`gossamer.compile`: from a model to verified artifact folders."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.kernels.targets import Target, find_target
+
+from .checking import Check, Reference, check_artifact, require_agreement
+from .console import Progress
+from .options import check_parent, match_inputs
+from .placing import replacing_folder
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from gossamer.kernels.program import LayerInfo
+    from gossamer.runtime import InferenceSession
+
+    Source = str | Path | bytes | onnx.ModelProto | ir.Model
+
+__all__ = ["Artifact", "CompileOptions", "compile", "compile_targets"]
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What every target of one compilation shares; `input_shapes` gives symbolic dimensions numbers."""
+
+    cpu: str | None = None
+    threads: int = 1
+    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    embed_weights: bool = False
+    verify: bool = True
+    progress: Progress = lambda label, done, total: None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One built folder; `checks` is empty when verification was switched off."""
+
+    path: Path
+    target: Target
+    layers: tuple[LayerInfo, ...]
+    arena_bytes: int
+    checks: tuple[Check, ...] = ()
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def session(self, threads: int | None = None) -> InferenceSession:
+        """Open it on this machine. Raises ArtifactError when it is for another."""
+        from gossamer.runtime import InferenceSession
+
+        return InferenceSession(self.path, threads=threads)
+
+
+def compile(
+    model: Source,
+    target: str = "host",
+    out: str | Path | None = None,
+    *,
+    cpu: str | None = None,
+    threads: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    embed_weights: bool = False,
+    verify: bool = True,
+) -> Artifact:
+    """Compile a model for one target, and check the result against onnxruntime where this machine can.
+
+    Without `out` the artifact lies in a temporary folder that goes with the returned object.
+    Raises InputError for a model or an option that cannot be taken, JobError when a check fails.
+    """
+    options = CompileOptions(cpu, threads, input_shapes or {}, embed_weights, verify)
+    if out is not None:
+        check_parent(Path(out))
+        return compile_targets(model, [target], Path(out), options)[0]
+    holder = tempfile.mkdtemp(prefix="gossamer-")
+    try:
+        artifact = compile_targets(model, [target], Path(holder) / "artifact", options)[0]
+    except BaseException:
+        shutil.rmtree(holder, ignore_errors=True)
+        raise
+    weakref.finalize(artifact, shutil.rmtree, holder, ignore_errors=True)
+    return artifact
+
+
+def compile_targets(
+    model: Source, names: Sequence[str], out: Path, options: CompileOptions
+) -> list[Artifact]:
+    """Compile for every target in `names`; one is written to `out`, several to `out`/NAME.
+
+    Loading and preparing are done once. `out` appears whole, after every check, or not at all.
+    Raises as `compile` does.
+    """
+    targets = [find_target(name, options.cpu) for name in names]
+    steps = _Steps(options.progress, 2 + 3 * len(targets))
+    with replacing_folder(out) as staging:
+        built = _build_all(model, targets, staging, options, steps)
+    return [replace(a, path=out / a.path.relative_to(staging)) for a in built]
+
+
+class _Steps:
+    """Counts the steps of a job for a progress line."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def __call__(self, label: str) -> None:
+        self._progress(label, self._done, self._total)
+        self._done += 1
+
+
+def _build_all(
+    model: Source, targets: Sequence[Target], staging: Path, options: CompileOptions, steps: _Steps
+) -> list[Artifact]:
+    from gossamer.passes.clean import prepare
+    from gossamer.passes.loading import load_model
+
+    steps("loading")
+    loaded = load_model(model)
+    match_inputs(options.input_shapes, [value.name or "" for value in loaded.graph.inputs])
+    steps("preparing")
+    prepared = prepare(loaded, options.input_shapes)
+    reference = Reference(model, threads=options.threads)
+    artifacts = []
+    for target in targets:
+        place = staging / target.name if len(targets) > 1 else staging
+        artifact = _build_one(prepared, target, place, options, steps)
+        if options.verify:
+            steps(f"{target.name}: verifying")
+            artifact = replace(artifact, checks=tuple(check_artifact(place, target, reference)))
+            require_agreement(target, artifact.checks)
+        artifacts.append(artifact)
+    return artifacts
+
+
+def _build_one(
+    prepared: ir.Model, target: Target, place: Path, options: CompileOptions, steps: _Steps
+) -> Artifact:
+    from gossamer.kernels.building import build_artifact
+    from gossamer.kernels.lowering import emit_objects, lower
+
+    steps(f"{target.name}: generating code")
+    program = lower(prepared, target)
+    objects = emit_objects(program, target)
+    steps(f"{target.name}: linking")
+    build_artifact(
+        program, objects, target, place, embed_weights=options.embed_weights, threads=options.threads
+    )
+    return Artifact(place, target, program.layers, program.arena_bytes)

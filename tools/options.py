@@ -1,0 +1,97 @@
+"""Texts of the command line, parsed strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gossamer.runtime.errors import OptionError, nearest
+
+__all__ = ["check_parent", "choose_output", "match_inputs", "parse_shapes", "split_targets"]
+
+_MOST_ELEMENTS = 2**40
+
+
+def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name from texts `name:1,3,224,224` (`name:` is a scalar). Raises OptionError.
+
+    >>> parse_shapes(["x:1,3,8,8", "n:"])
+    {'x': (1, 3, 8, 8), 'n': ()}
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, colon, dims = text.rpartition(":")
+        if not colon or not name:
+            raise OptionError(
+                "not a shape", where="--input-shape", expected="NAME:DIM,DIM,...", got=repr(text)
+            )
+        if name in shapes:
+            raise OptionError("given twice", where=f"--input-shape {name}")
+        shapes[name] = _parse_dims(name, dims)
+    return shapes
+
+
+def _parse_dims(name: str, dims: str) -> tuple[int, ...]:
+    words = [word.strip() for word in dims.split(",")] if dims.strip() else []
+    shape = []
+    elements = 1
+    for word in words:
+        if not (word.isascii() and word.isdigit() and int(word) > 0):
+            raise OptionError(
+                "not a dimension",
+                where=f"--input-shape {name}",
+                expected="a positive integer",
+                got=repr(word),
+            )
+        shape.append(int(word))
+        elements *= int(word)
+    if elements > _MOST_ELEMENTS:
+        raise OptionError("too many elements", where=f"--input-shape {name}", got=elements)
+    return tuple(shape)
+
+
+def match_inputs(shapes: Iterable[str], inputs: Sequence[str]) -> None:
+    """Refuse shapes for inputs that the model does not have. Raises OptionError."""
+    for name in shapes:
+        if name not in inputs:
+            raise OptionError(
+                "the model has no such input",
+                where=f"--input-shape {name}",
+                expected="one of " + ", ".join(inputs),
+                advice=nearest(name, inputs),
+            )
+
+
+def choose_output(option: Path | None, positional: Path | None) -> Path:
+    """The output path, given as `-o OUT` or as the second positional. Raises OptionError."""
+    if option is not None and positional is not None and option != positional:
+        raise OptionError("two outputs are given", where="-o", got=f"{option} and {positional}")
+    chosen = option or positional
+    if chosen is None:
+        raise OptionError("no output is given", expected="-o OUT, or OUT as the second argument")
+    check_parent(chosen)
+    return chosen
+
+
+def check_parent(path: Path) -> None:
+    """Refuse an output whose folder does not exist, before any work is done. Raises OptionError."""
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise OptionError(
+            "the folder of the output does not exist", where=path, advice=f"make it: mkdir -p {parent}"
+        )
+
+
+def split_targets(text: str) -> list[str]:
+    """Target names from `host,wasm`; each once. Raises OptionError.
+
+    >>> split_targets("host, wasm")
+    ['host', 'wasm']
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise OptionError("an empty target name", where="--target", got=repr(text))
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError("given twice", where=f"--target {name}")
+    return names
