@@ -1,0 +1,50 @@
+import { type Feeds } from "./feeds.js";
+import { type Files } from "./source.js";
+import { Tensor, type DataType } from "./tensor.js";
+import { type Variant } from "./variant.js";
+/** How to open an artifact. */
+export interface SessionOptions {
+    /** Run this build of the code instead of the fastest that the engine takes. */
+    readonly variant?: Variant;
+    /** Told of bytes of code and weights as they arrive. */
+    readonly onProgress?: (received: number, total: number) => void;
+}
+/** Name, element type and shape of an input or output. */
+export interface ValueMetadata {
+    readonly name: string;
+    readonly isTensor: true;
+    readonly type: DataType;
+    readonly shape: readonly number[];
+}
+/** A compiled model, loaded and ready to run. */
+export declare class InferenceSession {
+    #private;
+    readonly inputNames: readonly string[];
+    readonly outputNames: readonly string[];
+    readonly inputMetadata: readonly ValueMetadata[];
+    readonly outputMetadata: readonly ValueMetadata[];
+    /** The build of the code that runs. */
+    readonly variant: Variant;
+    /** Whether code and weights were checked against the manifest's SHA-256; false outside secure contexts. */
+    readonly verified: boolean;
+    /** Bytes read: manifest, code and weights. */
+    readonly downloadBytes: number;
+    /** Bytes of memory reserved for this session. */
+    readonly memoryBytes: number;
+    private constructor();
+    /**
+     * Open an artifact that was compiled for `wasm`.
+     *
+     * `from` is the URL of its folder or manifest.json (in Node also a path), or a map of its files: name to bytes.
+     */
+    static create(from: string | URL | Files, options?: SessionOptions): Promise<InferenceSession>;
+    /**
+     * Run the model; `feeds` has a Tensor for each input. Returns every output, or those named in `fetches`, as copies.
+     *
+     * The work happens before this returns its promise, so runs of a session never overlap; use a worker to keep a
+     * page responsive.
+     */
+    run(feeds: Feeds, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
+    /** Let go of the model's memory; further runs are refused. */
+    release(): Promise<void>;
+}

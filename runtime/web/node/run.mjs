@@ -1,0 +1,66 @@
+// Run a wasm artifact once or more: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd]
+//
+// INPUTS holds each input's raw little-endian data in the file `<index>.bin`; OUTPUTS receives the outputs of the first
+// run likewise. One line of JSON on stdout: {variant, verified, load_ms, first_ms, ms, outputs}, where `ms` is the time
+// of each run, the first included; or {error, code} with exit code 1.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { GossamerError, InferenceSession, Tensor } from "../dist/gossamer.js";
+
+const ARRAYS = {
+  float16: Uint16Array, float32: Float32Array, float64: Float64Array, bool: Uint8Array,
+  int8: Int8Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array,
+  uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, uint64: BigUint64Array,
+};
+
+async function readFeed({ name, type, shape }, path) {
+  const bytes = new Uint8Array(await readFile(path)); // a copy of its own: aligned for every type
+  const Array = ARRAYS[type];
+  const expected = shape.reduce((size, dim) => size * dim, Array.BYTES_PER_ELEMENT);
+  if (bytes.length !== expected) {
+    const what = `wrong number of bytes for ${type} ${JSON.stringify(shape)}`;
+    throw new GossamerError("feed", `input ${JSON.stringify(name)}`, what, expected, bytes.length);
+  }
+  return [name, new Tensor(type, new Array(bytes.buffer), shape)];
+}
+
+async function timed(work) {
+  const start = performance.now();
+  const result = await work();
+  return [result, performance.now() - start];
+}
+
+async function main(artifact, inputs, outputs, repeat, variant) {
+  const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant }));
+  const named = session.inputMetadata.map((spec, i) => readFeed(spec, join(inputs, `${i}.bin`)));
+  const feeds = Object.fromEntries(await Promise.all(named));
+  const [results, first_ms] = await timed(() => session.run(feeds));
+  const ms = [first_ms];
+  while (ms.length < repeat) ms.push((await timed(() => session.run(feeds)))[1]);
+  const described = session.outputMetadata.map(async ({ name, type, shape }, i) => {
+    await writeFile(join(outputs, `${i}.bin`), results[name].data);
+    return { name, type, shape };
+  });
+  const { verified } = session;
+  return { variant: session.variant, verified, load_ms, first_ms, ms, outputs: await Promise.all(described) };
+}
+
+function options() {
+  const spec = { repeat: { type: "string", default: "1" }, variant: { type: "string" } };
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: spec });
+  const repeat = Number(values.repeat);
+  if (positionals.length !== 3 || !Number.isSafeInteger(repeat) || repeat < 1) {
+    throw new Error("usage: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd]");
+  }
+  return [...positionals, repeat, values.variant];
+}
+
+try {
+  console.log(JSON.stringify(await main(...options())));
+} catch (error) {
+  console.log(JSON.stringify({ error: error.message, code: error instanceof GossamerError ? error.code : "run" }));
+  process.exitCode = 1;
+}

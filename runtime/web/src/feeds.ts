@@ -1,0 +1,38 @@
+import { GossamerError, show } from "./errors.js";
+import type { TensorSpec } from "./manifest.js";
+import { arrayName, classOf, isDataType, kindOf, type Tensor, type TypedArray } from "./tensor.js";
+
+/** Inputs by name. */
+export type Feeds = Readonly<Record<string, Tensor>>;
+
+function refuse(name: string, what: string, expected: string | number, got: unknown): never {
+  throw new GossamerError("feed", `input ${show(name)}`, what, expected, got);
+}
+
+function checkFeed(spec: TensorSpec, tensor: Partial<Tensor> | null): TypedArray {
+  const { name, type, dims } = spec;
+  if (typeof tensor !== "object" || tensor === null) refuse(name, "not a Tensor", "a Tensor", kindOf(tensor));
+  if (!isDataType(tensor.type) || tensor.type !== type) refuse(name, "wrong type", type, tensor.type);
+  const given = tensor.dims;
+  if (!Array.isArray(given) || given.length !== dims.length || dims.some((dim, i) => dim !== given[i])) {
+    refuse(name, "wrong dims", show(dims), given);
+  }
+  const data = tensor.data;
+  if (classOf(data) !== arrayName(type)) refuse(name, "wrong data", arrayName(type), kindOf(data));
+  if (data!.byteLength !== spec.bytes) refuse(name, "wrong data length", `${spec.bytes} bytes`, data!.byteLength);
+  return data!;
+}
+
+/** The data of every input in the order of `specs`; a wrong, missing or unknown one is a GossamerError. */
+export function checkFeeds(specs: readonly TensorSpec[], feeds: Feeds): TypedArray[] {
+  if (typeof feeds !== "object" || feeds === null) {
+    throw new GossamerError("feed", "feeds", "wrong value", "{name: Tensor}", kindOf(feeds));
+  }
+  const names = specs.map((spec) => spec.name);
+  const unknown = Object.keys(feeds).find((name) => !names.includes(name));
+  if (unknown !== undefined) refuse(unknown, "no such input", names.map(show).join(", "), unknown);
+  return specs.map((spec) => {
+    if (!Object.hasOwn(feeds, spec.name)) refuse(spec.name, "missing", names.map(show).join(", "), Object.keys(feeds));
+    return checkFeed(spec, feeds[spec.name]!);
+  });
+}

@@ -1,0 +1,113 @@
+"""A toy artifact for WebAssembly, compiled from C, with the manifest that a build would write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gossamer.runtime.node import node_available
+
+HERE = Path(__file__).parent
+ENTRY = "gossamer_entry_toy"
+COMPILE = ["cc", "-target", "wasm32-freestanding", "-nostdlib", "-O2", "-msimd128", "-mbulk-memory", "-c"]
+LINK = (
+    f"--no-entry --import-memory --export={ENTRY} --export=__heap_base --export-if-defined=gossamer_weights "
+    "--stack-first -z stack-size=65536"
+).split()
+HEAP_BASE = 65536 + 4096  # stack and data of the toy end before this
+
+
+def compile_toy(out: Path, *flags: str) -> None:
+    pytest.importorskip("ziglang")
+    zig = [sys.executable, "-m", "ziglang"]
+    with tempfile.TemporaryDirectory() as folder:
+        objects = f"{folder}/toy.o"
+        subprocess.run([*zig, *COMPILE, *flags, str(HERE / "toy.c"), "-o", objects], check=True, timeout=300)
+        subprocess.run([*zig, "wasm-ld", *LINK, objects, "-o", str(out)], check=True, timeout=300)
+
+
+def weights() -> bytes:
+    blob = np.zeros(32, dtype="<f4")
+    blob[0:3] = (2, 3, 4)
+    blob[16:19] = (10, 20, 30)
+    return blob.tobytes()
+
+
+def manifest(folder: Path, *, embedded: bool) -> dict[str, Any]:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in sorted(folder.iterdir())
+    }
+    code = [
+        {
+            "role": "wasm",
+            "file": path.name,
+            "relaxed": "relaxed" in path.name,
+            "heap_base": HEAP_BASE,
+            "initial_pages": 2,
+        }
+        for path in sorted(folder.glob("*.wasm"))
+    ]
+    blob = weights()
+    return {
+        "format": "gossamer-artifact",
+        "version": 1,
+        "name": "toy",
+        "gossamer": "0.1.0",
+        "target": {
+            "name": "wasm",
+            "triple": "wasm32-unknown-unknown",
+            "family": "wasm",
+            "container": "wasm",
+            "requires": [],
+        },
+        "entry": ENTRY,
+        "threads": 1,
+        "inputs": [
+            {"name": "x", "dtype": "float32", "shape": [2, 3]},
+            {"name": "n", "dtype": "int64", "shape": [2]},
+        ],
+        "outputs": [
+            {"name": "y", "dtype": "float32", "shape": [2, 3]},
+            {"name": "__proto__", "dtype": "int64", "shape": [3]},
+        ],
+        "arena_bytes": 24,
+        "weights": {
+            "file": None if embedded else "weights.bin",
+            "bytes": len(blob),
+            "sha256": hashlib.sha256(blob).hexdigest(),
+            "tensors": [
+                {"name": "w", "offset": 0, "bytes": 12, "dtype": "float32", "packing": "raw"},
+                {"name": "b", "offset": 64, "bytes": 12, "dtype": "float32", "packing": "raw"},
+            ],
+        },
+        "code": code,
+        "layers": [],
+        "files": files,
+    }
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two artifacts: `toy`, and `embedded` whose weights are in its code."""
+    if reason := node_available():
+        pytest.skip(reason)
+    root = tmp_path_factory.mktemp("toys")
+    for name, flags in (("toy", []), ("embedded", ["-DEMBED"])):
+        folder = root / name
+        folder.mkdir()
+        compile_toy(folder / "model.simd.wasm", *flags)
+        compile_toy(folder / "model.relaxed.wasm", *flags, "-mrelaxed-simd")
+        if not flags:
+            (folder / "weights.bin").write_bytes(weights())
+        text = json.dumps(manifest(folder, embedded=bool(flags)), indent=1)
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return root
