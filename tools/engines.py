@@ -14,7 +14,7 @@ from gossamer.runtime.feeds import random_feeds, read_feeds
 
 from .options import match_inputs
 
-__all__ = ["Engine", "Tensor", "is_artifact", "make_feeds", "open_engine"]
+__all__ = ["Engine", "Tensor", "artifact_shapes", "is_artifact", "make_feeds", "open_engine"]
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64", "float16": "float16", "bfloat16": "bfloat16"}
 
@@ -150,6 +150,13 @@ def open_engine(
         _check_fixed(engine.inputs, shapes or {})
         return engine
     return _OnnxEngine(path, threads, shapes or {})
+
+
+def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of an artifact's inputs, by name. Raises ArtifactError."""
+    from gossamer.runtime.manifest import read_manifest
+
+    return {i.name: tuple(i.shape) for i in read_manifest(folder).inputs}
 
 
 def make_feeds(

@@ -1,0 +1,95 @@
+"""`gossamer bench`: latencies side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from gossamer.runtime.errors import OptionError, nearest
+
+from ..console import Column, print_json, print_table, show_progress
+from ..options import parse_shapes
+
+__all__ = ["command"]
+
+_COLUMNS = [
+    Column("name", "what"),
+    Column("engine", "engine"),
+    Column("threads", "threads", right=True),
+    Column("median_ms", "median ms", lambda v: f"{v:.3f}", right=True),
+    Column("p10_ms", "p10", lambda v: f"{v:.3f}", right=True),
+    Column("p90_ms", "p90", lambda v: f"{v:.3f}", right=True),
+    Column("runs", "runs", right=True),
+    Column("ratio", "ratio", lambda v: f"{v:.2f}", right=True),
+]
+
+
+def command(
+    models: list[Path] = typer.Argument(
+        metavar="ARTIFACT|MODEL...", help="Artifact folders, and .onnx files (run by onnxruntime)."
+    ),
+    against: str | None = typer.Option(None, "--against", metavar="onnxruntime", help="The baseline."),
+    model: Path | None = typer.Option(
+        None, "--model", metavar="M.onnx", help="What --against runs, when no .onnx is among the arguments."
+    ),
+    threads: int = typer.Option(1, "--threads", min=1, help="Of every engine."),
+    input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224"),
+    rounds: int = typer.Option(10, "--rounds", min=1, help="Turns that each engine gets."),
+    seed: int = typer.Option(0, "--seed", help="Of the random inputs."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Time engines in interleaved turns: median, spread, and ratio to the baseline (below 1 is faster).
+
+    Each engine has a process of its own that sleeps while the others run. The baseline is the first
+    argument, or onnxruntime with --against.
+    """
+    from ..benching import bench
+
+    paths, baseline = _with_baseline(models, against, model)
+    shapes = parse_shapes(input_shape) or _shapes_of_artifact(paths)
+    with show_progress(not as_json) as progress:
+        timings = bench(
+            paths,
+            baseline=baseline,
+            threads=threads,
+            shapes=shapes,
+            seed=seed,
+            rounds=rounds,
+            progress=progress,
+        )
+    rows = [timing.to_dict() for timing in timings]
+    if as_json:
+        print_json({"baseline": rows[baseline]["name"], "timings": rows})
+    else:
+        print_table(_COLUMNS, rows)
+
+
+def _with_baseline(paths: list[Path], against: str | None, model: Path | None) -> tuple[list[Path], int]:
+    """The paths to time and the index of the baseline. Raises OptionError."""
+    if against is None:
+        if model is not None:
+            raise OptionError("--model is only for --against", where="--model", got=model)
+        return paths, 0
+    if against != "onnxruntime":
+        raise OptionError(
+            "unknown engine",
+            where="--against",
+            expected="onnxruntime",
+            got=against,
+            advice=nearest(against, ["onnxruntime"]),
+        )
+    if model is not None:
+        return [*paths, model], len(paths)
+    for index, path in enumerate(paths):
+        if not path.is_dir():
+            return paths, index
+    raise OptionError("onnxruntime needs a model", where="--against", advice="add the .onnx, or --model M.onnx")
+
+
+def _shapes_of_artifact(paths: list[Path]) -> dict[str, tuple[int, ...]]:
+    """What the first artifact was compiled for: symbolic dimensions of the .onnx beside it."""
+    from ..engines import artifact_shapes
+
+    folder = next((path for path in paths if path.is_dir()), None)
+    return artifact_shapes(folder) if folder is not None else {}
