@@ -1,0 +1,32 @@
+/* Shared by the files of the runtime; not shipped. */
+#ifndef GOSSAMER_INTERNAL_H
+#define GOSSAMER_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gossamer.h"
+
+/* A sense-reversing barrier. A thread whose kernel failed breaks it, so that nobody waits for that thread. */
+typedef struct gossamer_barrier {
+    int32_t parties;
+    _Atomic int32_t arrived;
+    _Atomic uint32_t phase;
+    _Atomic int32_t broken;
+} gossamer_barrier;
+
+/* Threads that do one task together, again and again: task(context, 0) on the caller, the rest on workers. */
+typedef struct gossamer_pool gossamer_pool;
+typedef void (*gossamer_task)(void *context, int32_t thread);
+
+int32_t gossamer_pool_open(int32_t threads, gossamer_task task, void *context, gossamer_pool **out);
+void gossamer_pool_run(gossamer_pool *pool);
+void gossamer_pool_close(gossamer_pool *pool);
+
+/* Called by compiled code between kernels, by every thread of a run. `sync` is a gossamer_barrier. */
+void gossamer_sync(void *sync);
+
+void gossamer_sha256(const uint8_t *data, size_t bytes, uint8_t digest[32]);
+
+#endif

@@ -1,0 +1,66 @@
+/* What the runtime asks of the operating system. No Android headers come with the cross compiler, so what
+ * bionic has is declared here as its 64-bit ABI fixes it; everywhere else the system's headers are used. */
+#ifndef GOSSAMER_PLATFORM_H
+#define GOSSAMER_PLATFORM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__ANDROID__)
+
+#if !defined(__LP64__)
+#error "only 64-bit Android is declared here"
+#endif
+
+typedef long pthread_t;
+typedef struct {
+    int32_t opaque[10];
+} pthread_mutex_t;
+typedef struct {
+    int32_t opaque[12];
+} pthread_cond_t;
+
+int pthread_create(pthread_t *thread, const void *attributes, void *(*start)(void *), void *argument);
+int pthread_join(pthread_t thread, void **result);
+int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes);
+int pthread_mutex_lock(pthread_mutex_t *mutex);
+int pthread_mutex_unlock(pthread_mutex_t *mutex);
+int pthread_mutex_destroy(pthread_mutex_t *mutex);
+int pthread_cond_init(pthread_cond_t *condition, const void *attributes);
+int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex);
+int pthread_cond_broadcast(pthread_cond_t *condition);
+int pthread_cond_destroy(pthread_cond_t *condition);
+int sched_yield(void);
+
+void *malloc(size_t bytes);
+void *calloc(size_t count, size_t bytes);
+void free(void *block);
+size_t strlen(const char *text);
+void *memcpy(void *to, const void *from, size_t bytes);
+
+int open(const char *path, int flags, ...);
+int close(int file);
+long lseek(int file, long offset, int whence);
+void *mmap(void *address, size_t bytes, int protection, int flags, int file, long offset);
+int munmap(void *address, size_t bytes);
+
+#define O_RDONLY 0
+#define O_CLOEXEC 02000000
+#define SEEK_END 2
+#define PROT_READ 1
+#define MAP_PRIVATE 2
+#define MAP_FAILED ((void *)-1)
+
+#else
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#endif
+
+#endif

@@ -1,0 +1,203 @@
+/* Sessions: weights, arena and threads of one use of a model. */
+#include "internal.h"
+#include "platform.h"
+
+struct gossamer_session {
+    const gossamer_model *model;
+    const void *weights;
+    void *mapping; /* of the weights file, or NULL */
+    void *arena;
+    void *arena_block; /* what malloc gave for the arena */
+    void **io;         /* inputs, then outputs, of the run under way */
+    gossamer_pool *pool;
+    int32_t threads;
+    _Atomic int32_t failed;
+    gossamer_barrier barrier;
+    pthread_mutex_t lock;
+};
+
+/* Where a model without weights finds them. */
+static const _Alignas(GOSSAMER_ALIGNMENT) uint8_t no_weights[GOSSAMER_ALIGNMENT];
+
+static void run_thread(void *context, int32_t thread) {
+    gossamer_session *s = context;
+    int32_t status = s->model->call(s->io, s->weights, s->arena, thread, s->threads, &s->barrier);
+    if (status != 0) {
+        atomic_store(&s->failed, 1);
+        atomic_store(&s->barrier.broken, 1);
+    }
+}
+
+static int32_t allocate(gossamer_session *s) {
+    size_t bytes = s->model->arena_bytes;
+    size_t count = (size_t)s->model->input_count + (size_t)s->model->output_count;
+    if (bytes > SIZE_MAX - GOSSAMER_ALIGNMENT) return GOSSAMER_ERROR_MEMORY;
+    s->arena_block = malloc(bytes + GOSSAMER_ALIGNMENT);
+    s->io = malloc((count + 1) * sizeof(void *));
+    if (s->arena_block == NULL || s->io == NULL) return GOSSAMER_ERROR_MEMORY;
+    uintptr_t start = (uintptr_t)s->arena_block + GOSSAMER_ALIGNMENT - 1;
+    s->arena = (void *)(start & ~(uintptr_t)(GOSSAMER_ALIGNMENT - 1));
+    return GOSSAMER_OK;
+}
+
+static int32_t start(gossamer_session *s) {
+    int32_t status = allocate(s);
+    if (status != GOSSAMER_OK) return status;
+    s->barrier.parties = s->threads;
+    return gossamer_pool_open(s->threads, run_thread, s, &s->pool);
+}
+
+static int32_t check_arguments(const gossamer_model *model, int32_t threads) {
+    if (model == NULL || threads < 0 || threads > GOSSAMER_MAX_THREADS) return GOSSAMER_ERROR_ARGUMENT;
+    return model->api_version == GOSSAMER_API_VERSION ? GOSSAMER_OK : GOSSAMER_ERROR_VERSION;
+}
+
+/* Takes over `mapping`, also when it fails. */
+static int32_t open_session(const gossamer_model *model, const void *weights, void *mapping, int32_t threads,
+                            gossamer_session **session) {
+    gossamer_session *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        if (mapping != NULL) munmap(mapping, model->weights_bytes);
+        return GOSSAMER_ERROR_MEMORY;
+    }
+    s->model = model;
+    s->weights = weights;
+    s->mapping = mapping;
+    s->threads = threads > 0 ? threads : model->threads;
+    if (pthread_mutex_init(&s->lock, NULL) != 0) {
+        if (mapping != NULL) munmap(mapping, model->weights_bytes);
+        free(s);
+        return GOSSAMER_ERROR_MEMORY;
+    }
+    int32_t status = start(s);
+    if (status != GOSSAMER_OK) {
+        gossamer_close(s);
+        return status;
+    }
+    *session = s;
+    return GOSSAMER_OK;
+}
+
+/* Opens `folder`/weights.bin, or -1. */
+static int open_in_folder(const char *folder) {
+    static const char name[] = "/weights.bin";
+    size_t length = strlen(folder);
+    char *path = malloc(length + sizeof name);
+    if (path == NULL) return -1;
+    memcpy(path, folder, length);
+    memcpy(path + length, name, sizeof name);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    free(path);
+    return file;
+}
+
+static int32_t map_file(int file, size_t bytes, void **mapping) {
+    long size = (long)lseek(file, 0, SEEK_END);
+    if (size < 0) return GOSSAMER_ERROR_FILE;
+    if ((uintmax_t)size != (uintmax_t)bytes) return GOSSAMER_ERROR_SIZE;
+    if (bytes == 0) return GOSSAMER_OK;
+    void *start = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+    if (start == MAP_FAILED) return GOSSAMER_ERROR_FILE;
+    *mapping = start;
+    return GOSSAMER_OK;
+}
+
+static int32_t map_weights(const gossamer_model *model, const char *path, void **mapping) {
+    int file = open_in_folder(path);
+    if (file < 0) file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return GOSSAMER_ERROR_FILE;
+    int32_t status = map_file(file, model->weights_bytes, mapping);
+    close(file);
+    if (status != GOSSAMER_OK || *mapping == NULL) return status;
+    uint8_t digest[32], difference = 0;
+    gossamer_sha256(*mapping, model->weights_bytes, digest);
+    for (int i = 0; i < 32; ++i) difference |= (uint8_t)(digest[i] ^ model->weights_sha256[i]);
+    if (difference == 0) return GOSSAMER_OK;
+    munmap(*mapping, model->weights_bytes);
+    return GOSSAMER_ERROR_HASH;
+}
+
+int32_t gossamer_open(const gossamer_model *model, const char *path, int32_t threads,
+                      gossamer_session **session) {
+    if (session == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    *session = NULL;
+    int32_t status = check_arguments(model, threads);
+    if (status != GOSSAMER_OK) return status;
+    if (model->weights != NULL) return open_session(model, model->weights, NULL, threads, session);
+    if (path == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    void *mapping = NULL;
+    status = map_weights(model, path, &mapping);
+    if (status != GOSSAMER_OK) return status;
+    return open_session(model, mapping != NULL ? mapping : no_weights, mapping, threads, session);
+}
+
+int32_t gossamer_open_memory(const gossamer_model *model, const void *weights, size_t bytes, int32_t threads,
+                             gossamer_session **session) {
+    if (session == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    *session = NULL;
+    int32_t status = check_arguments(model, threads);
+    if (status != GOSSAMER_OK) return status;
+    if (bytes != model->weights_bytes) return GOSSAMER_ERROR_SIZE;
+    if (bytes == 0) weights = no_weights;
+    if (weights == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    if ((uintptr_t)weights % GOSSAMER_ALIGNMENT != 0) return GOSSAMER_ERROR_ALIGNMENT;
+    return open_session(model, weights, NULL, threads, session);
+}
+
+const gossamer_model *gossamer_describe(const gossamer_session *session) {
+    return session == NULL ? NULL : session->model;
+}
+
+static int32_t check_pointers(const gossamer_tensor *tensors, int32_t count, const void *const *pointers) {
+    if (count > 0 && pointers == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    for (int32_t i = 0; i < count; ++i) {
+        if (pointers[i] == NULL && tensors[i].bytes > 0) return GOSSAMER_ERROR_ARGUMENT;
+    }
+    return GOSSAMER_OK;
+}
+
+int32_t gossamer_run(gossamer_session *session, const void *const *inputs, void *const *outputs) {
+    if (session == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    const gossamer_model *model = session->model;
+    int32_t status = check_pointers(model->inputs, model->input_count, inputs);
+    if (status == GOSSAMER_OK) {
+        status = check_pointers(model->outputs, model->output_count, (const void *const *)outputs);
+    }
+    if (status != GOSSAMER_OK) return status;
+    pthread_mutex_lock(&session->lock);
+    for (int32_t i = 0; i < model->input_count; ++i) session->io[i] = (void *)inputs[i];
+    for (int32_t i = 0; i < model->output_count; ++i) session->io[model->input_count + i] = outputs[i];
+    atomic_store(&session->failed, 0);
+    atomic_store(&session->barrier.arrived, 0);
+    atomic_store(&session->barrier.broken, 0);
+    gossamer_pool_run(session->pool);
+    status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
+    pthread_mutex_unlock(&session->lock);
+    return status;
+}
+
+void gossamer_close(gossamer_session *session) {
+    if (session == NULL) return;
+    gossamer_pool_close(session->pool);
+    if (session->mapping != NULL) munmap(session->mapping, session->model->weights_bytes);
+    free(session->io);
+    free(session->arena_block);
+    pthread_mutex_destroy(&session->lock);
+    free(session);
+}
+
+const char *gossamer_error(int32_t status) {
+    switch (status) {
+    case GOSSAMER_OK: return "no error";
+    case GOSSAMER_ERROR_ARGUMENT: return "an argument is null or out of range";
+    case GOSSAMER_ERROR_VERSION: return "the model was compiled for another version of the gossamer interface";
+    case GOSSAMER_ERROR_FILE: return "the weights file cannot be opened or mapped";
+    case GOSSAMER_ERROR_SIZE: return "the weights have the wrong size; they belong to another model or are cut";
+    case GOSSAMER_ERROR_HASH: return "the weights have the wrong SHA-256; they were altered or damaged";
+    case GOSSAMER_ERROR_ALIGNMENT: return "the weights are not aligned to 64 bytes";
+    case GOSSAMER_ERROR_MEMORY: return "not enough memory";
+    case GOSSAMER_ERROR_THREAD: return "a worker thread cannot be started";
+    case GOSSAMER_ERROR_KERNEL: return "a kernel failed; the outputs are not usable";
+    default: return "unknown status";
+    }
+}

@@ -1,0 +1,324 @@
+"""manifest.json, version 1: what an artifact holds. `docs/artifact.md` describes each field."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ArtifactError
+from .fields import Fields, check_integer, check_text, refuse
+
+__all__ = [
+    "DTYPES",
+    "FORMAT",
+    "MANIFEST",
+    "VERSION",
+    "CodeSpec",
+    "FileSpec",
+    "Manifest",
+    "TargetSpec",
+    "TensorSpec",
+    "WeightSpec",
+    "WeightsSpec",
+    "parse_manifest",
+    "read_manifest",
+]
+
+FORMAT = "gossamer-artifact"
+VERSION = 1
+MANIFEST = "manifest.json"
+ALIGNMENT = 64  # bytes, of every tensor in the weights blob
+DTYPES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "float16",
+    "int8": "int8",
+    "int16": "int16",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "uint32": "uint32",
+    "uint64": "uint64",
+    "bool": "bool",
+}  # numpy's name of an element type: ONNX's name
+FAMILIES = ("x86", "arm64", "arm", "wasm")
+CONTAINERS = ("elf", "macho", "wasm")
+ROLES = ("shared", "static", "header", "object", "wasm")
+
+MOST_MANIFEST_BYTES = 64 << 20
+MOST_BYTES = 1 << 40
+MOST_TENSORS = 1 << 16
+MOST_RANK = 32
+MOST_THREADS = 256
+MOST_PAGES = 1 << 16
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,199}"
+FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}"
+SHA256 = r"[0-9a-f]{64}"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: numpy's element type, and counts of elements per dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the contiguous array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """The machine the code is for; `requires` are feature words of /proc/cpuinfo."""
+
+    name: str
+    triple: str
+    family: str
+    container: str
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """Where one packed tensor lies in the weights blob, in bytes."""
+
+    name: str
+    offset: int
+    bytes: int
+    dtype: str
+    packing: str
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The weights blob; `file` is None when it is embedded in the code."""
+
+    file: str | None
+    bytes: int
+    sha256: str
+    tensors: tuple[WeightSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodeSpec:
+    """One code file. The last three are of role "wasm": relaxed SIMD, first free byte, pages to import."""
+
+    role: str
+    file: str
+    relaxed: bool = False
+    heap_base: int = 0
+    initial_pages: int = 0
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """Size and hash of a file of the folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest; `layers` are the report lines of lowering, as plain data."""
+
+    name: str
+    gossamer: str
+    target: TargetSpec
+    entry: str
+    threads: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    arena_bytes: int
+    weights: WeightsSpec
+    code: tuple[CodeSpec, ...]
+    layers: tuple[Mapping[str, Any], ...] = ()
+    files: Mapping[str, FileSpec] = field(default_factory=dict)
+
+    @property
+    def symbol(self) -> str:
+        """The name of the model in C: what follows `gossamer_entry_` and `gossamer_model_`."""
+        return self.entry.removeprefix("gossamer_entry_")
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        data["code"] = [_code_json(code) for code in self.code]
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def _code_json(code: CodeSpec) -> dict[str, Any]:
+    data = asdict(code)
+    return data if code.role == "wasm" else {"role": data["role"], "file": data["file"]}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in file `path`. Raises ArtifactError."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ArtifactError("cannot be read", where=path, got=error.strerror) from error
+    if len(data) > MOST_MANIFEST_BYTES:
+        raise ArtifactError("is too large", where=path, expected=f"at most {MOST_MANIFEST_BYTES} bytes")
+    return parse_manifest(data)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The manifest in the UTF-8 JSON text `data`. Raises ArtifactError naming the field that is wrong."""
+    try:
+        loaded = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError("is not JSON", where=MANIFEST, got=str(error)[:120]) from error
+    top = Fields(loaded)
+    top.choice("format", (FORMAT,))
+    version = top.raw("version")
+    if type(version) is not int or version != VERSION:
+        raise ArtifactError(
+            "was written in another version of the format",
+            where=MANIFEST,
+            expected=f"version {VERSION}",
+            got=str(version)[:20],
+            advice="compile the model again, or install the gossamer that wrote it",
+        )
+    manifest = _manifest(top)
+    _cross_check(manifest)
+    return manifest
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _manifest(top: Fields) -> Manifest:
+    files = Fields(top.raw("files"), "files")
+    return Manifest(
+        name=top.text("name"),
+        gossamer=top.text("gossamer", longest=100),
+        target=_target(Fields(top.raw("target"), "target")),
+        entry=top.text("entry", "gossamer_entry_" + IDENTIFIER),
+        threads=top.integer("threads", 1, MOST_THREADS),
+        inputs=top.items("inputs", _tensor, MOST_TENSORS),
+        outputs=top.items("outputs", _tensor, MOST_TENSORS),
+        arena_bytes=top.integer("arena_bytes", 0, MOST_BYTES),
+        weights=_weights(Fields(top.raw("weights"), "weights")),
+        code=top.items("code", _code),
+        layers=top.items("layers", _layer),
+        files={name: _file(files, name) for name in files.keys()},  # noqa: SIM118
+    )
+
+
+def _target(fields: Fields) -> TargetSpec:
+    return TargetSpec(
+        name=fields.text("name", longest=200),
+        triple=fields.text("triple", longest=200),
+        family=fields.choice("family", FAMILIES),
+        container=fields.choice("container", CONTAINERS),
+        requires=fields.items("requires", lambda value, path: check_text(path, value)),
+    )
+
+
+def _tensor(value: object, path: str) -> TensorSpec:
+    fields = Fields(value, path)
+    shape = fields.items(
+        "shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK
+    )
+    tensor = TensorSpec(fields.text("name"), fields.choice("dtype", tuple(DTYPES)), shape)
+    if tensor.bytes > MOST_BYTES:
+        raise refuse(f"{path}.shape", "is too large", f"at most {MOST_BYTES} bytes", list(shape))
+    return tensor
+
+
+def _weights(fields: Fields) -> WeightsSpec:
+    weights = WeightsSpec(
+        file=None if fields.raw("file") is None else fields.text("file", FILE_NAME),
+        bytes=fields.integer("bytes", 0, MOST_BYTES),
+        sha256=fields.text("sha256", SHA256),
+        tensors=fields.items("tensors", _weight),
+    )
+    for i, tensor in enumerate(weights.tensors):
+        if tensor.offset + tensor.bytes > weights.bytes:
+            expected = f"a tensor inside the {weights.bytes} bytes of weights"
+            raise refuse(f"weights.tensors[{i}]", "is wrong", expected, [tensor.offset, tensor.bytes])
+    return weights
+
+
+def _weight(value: object, path: str) -> WeightSpec:
+    fields = Fields(value, path)
+    offset = fields.integer("offset", 0, MOST_BYTES)
+    if offset % ALIGNMENT:
+        raise refuse(f"{path}.offset", "is wrong", f"a multiple of {ALIGNMENT}", offset)
+    return WeightSpec(
+        name=fields.text("name"),
+        offset=offset,
+        bytes=fields.integer("bytes", 0, MOST_BYTES),
+        dtype=fields.text("dtype", longest=100),
+        packing=fields.text("packing", longest=200),
+    )
+
+
+def _code(value: object, path: str) -> CodeSpec:
+    fields = Fields(value, path)
+    role = fields.choice("role", ROLES)
+    file = fields.text("file", FILE_NAME)
+    if role != "wasm":
+        return CodeSpec(role, file)
+    return CodeSpec(
+        role,
+        file,
+        relaxed=fields.boolean("relaxed"),
+        heap_base=fields.integer("heap_base", 0, (1 << 32) - 1),
+        initial_pages=fields.integer("initial_pages", 0, MOST_PAGES),
+    )
+
+
+def _layer(value: object, path: str) -> Mapping[str, Any]:
+    fields = Fields(value, path)
+    for key in ("name", "operator", "kernel"):
+        fields.text(key)
+    fields.items("shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK)
+    for key in ("sparsity", "bits_per_weight", "weight_bytes", "macs"):
+        if fields.has(key):
+            fields.number(key)
+    return {key: fields.raw(key) for key in fields.keys()}  # noqa: SIM118
+
+
+def _file(files: Fields, name: str) -> FileSpec:
+    path = files.path(name)
+    if not _is_file_name(name):
+        raise refuse("files", "names a file wrongly", f"a plain name matching {FILE_NAME}", name)
+    fields = Fields(files.raw(name), path)
+    return FileSpec(fields.integer("bytes", 0, MOST_BYTES), fields.text("sha256", SHA256))
+
+
+def _is_file_name(name: str) -> bool:
+    return name != MANIFEST and re.fullmatch(FILE_NAME, name) is not None
+
+
+def _cross_check(manifest: Manifest) -> None:
+    """What two fields say about one thing must agree."""
+    for kind, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        names = [tensor.name for tensor in tensors]
+        if len(set(names)) != len(names):
+            raise refuse(kind, "is wrong", "different names", names)
+    weights = manifest.weights
+    if weights.file is not None:
+        listed = manifest.files.get(weights.file)
+        if listed != FileSpec(weights.bytes, weights.sha256):
+            raise refuse("weights.file", "is wrong", "a file whose entry in files agrees", weights.file)
+    if not manifest.code:
+        raise refuse("code", "is wrong", "at least one code file", [])
+    for i, code in enumerate(manifest.code):
+        if code.file not in manifest.files:
+            raise refuse(f"code[{i}].file", "is wrong", "a file listed in files", code.file)

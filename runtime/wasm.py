@@ -1,0 +1,147 @@
+"""Runs WebAssembly artifacts in process, through wasmtime."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .artifact import Artifact
+from .errors import ArtifactError, JobError, OptionError
+from .manifest import CodeSpec, Manifest
+
+__all__ = ["ENGINES", "WasmEngine"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ENGINES = ("relaxed", "simd")  # the variants of the code, best first
+PAGE = 65536
+ALIGNMENT = 64
+
+
+class WasmEngine:
+    """An instance of the module with weights, arena, inputs and outputs laid out after its heap base.
+
+    `variant` forces the "simd" or the "relaxed" build; None takes relaxed where it is in the artifact.
+    """
+
+    def __init__(self, artifact: Artifact, variant: str | None = None) -> None:
+        wasmtime = _wasmtime()
+        manifest = artifact.manifest
+        code = _choose(artifact, variant)
+        config = wasmtime.Config()
+        config.wasm_relaxed_simd = code.relaxed
+        engine = wasmtime.Engine(config)
+        self._store: Any = wasmtime.Store(engine)
+        self._trap = wasmtime.Trap
+        try:
+            module = wasmtime.Module(engine, artifact.file(code.file).read_bytes())
+            self._start(wasmtime, module, artifact, code)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            got = str(error).splitlines()[0]
+            raise ArtifactError("cannot be loaded", where=artifact.path / code.file, got=got) from error
+        self._outputs = [(tensor.shape, np.dtype(tensor.dtype)) for tensor in manifest.outputs]
+
+    def _start(self, wasmtime: Any, module: Any, artifact: Artifact, code: CodeSpec) -> None:
+        manifest = artifact.manifest
+        imports = [(item.module, item.name) for item in module.imports]
+        if imports != [("env", "memory")]:
+            raise ArtifactError("imports more than memory", where=code.file, got=imports)
+        self._plan = _Layout(manifest, code)
+        limits = wasmtime.Limits(max(self._plan.pages, module.imports[0].type.limits.min), None)
+        memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
+        exports = wasmtime.Instance(self._store, module, [memory]).exports(self._store)
+        if manifest.entry not in exports:
+            raise ArtifactError("the code has no such entry", where=code.file, expected=manifest.entry)
+        self._entry = exports[manifest.entry]
+        self._memory = memory
+        weights = self._plan.weights
+        if manifest.weights.file is None:
+            weights = exports["gossamer_weights"].value(self._store)
+        else:
+            self._write(weights, artifact.file(manifest.weights.file).read_bytes())
+        plan = self._plan
+        self._arguments = [*plan.inputs, *plan.outputs, weights, plan.arena, 0, 1, 0]
+
+    def _write(self, offset: int, data: bytes | Array) -> None:
+        source = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        ctypes.memmove(self._address() + offset, source.ctypes.data, source.nbytes)
+
+    def _address(self) -> int:
+        pointer = self._memory.data_ptr(self._store)
+        return ctypes.addressof(pointer.contents)
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
+        for offset, array in zip(self._plan.inputs, inputs, strict=True):
+            self._write(offset, array)
+        try:
+            status = self._entry(self._store, *self._arguments)
+        except self._trap as error:
+            raise JobError("the model failed", got=str(error).splitlines()[-1]) from error
+        if status != 0:
+            raise JobError("the model failed", got=f"status {status}")
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        for offset, array in zip(self._plan.outputs, outputs, strict=True):
+            ctypes.memmove(array.ctypes.data, self._address() + offset, array.nbytes)
+        return outputs
+
+    def close(self) -> None:
+        """Frees the instance. May be called again."""
+        self._store = self._memory = self._entry = None
+
+
+class _Layout:
+    """Byte offsets in the linear memory: weights (unless embedded), arena, inputs, outputs."""
+
+    def __init__(self, manifest: Manifest, code: CodeSpec) -> None:
+        self._next = code.heap_base
+        external = manifest.weights.file is not None
+        self.weights = self._take(manifest.weights.bytes if external else 0)
+        self.arena = self._take(manifest.arena_bytes)
+        self.inputs = [self._take(tensor.bytes) for tensor in manifest.inputs]
+        self.outputs = [self._take(tensor.bytes) for tensor in manifest.outputs]
+        if self._next > 1 << 32:
+            raise ArtifactError(
+                "does not fit WebAssembly's memory",
+                where=manifest.name,
+                expected=f"at most {1 << 32} bytes",
+                got=self._next,
+            )
+
+    def _take(self, size: int) -> int:
+        start = -(-self._next // ALIGNMENT) * ALIGNMENT
+        self._next = start + size
+        return start
+
+    @property
+    def pages(self) -> int:
+        """Pages of 64 KiB that hold everything."""
+        return -(-self._next // PAGE)
+
+
+def _choose(artifact: Artifact, variant: str | None) -> CodeSpec:
+    if variant is not None and variant not in ENGINES:
+        raise OptionError("unknown WebAssembly engine", where=variant, expected=" or ".join(ENGINES))
+    found = {("relaxed" if code.relaxed else "simd"): code for code in artifact.code("wasm")}
+    wanted = ENGINES if variant is None else (variant,)
+    for name in wanted:
+        if name in found:
+            return found[name]
+    raise ArtifactError(
+        "holds no such WebAssembly code",
+        where=artifact.path,
+        expected=" or ".join(wanted),
+        got=", ".join(found) or "none",
+    )
+
+
+def _wasmtime() -> Any:
+    try:
+        import wasmtime
+    except ImportError as error:
+        raise OptionError(
+            "running WebAssembly here needs wasmtime", advice="install it: pip install 'gossamer[wasm]'"
+        ) from error
+    return wasmtime
