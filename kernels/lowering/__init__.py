@@ -1,1 +1,4 @@
-"""Placeholder of the package docstring."""
+"""ONNX graph → kernels → object files; see docs/architecture.md, "Lowering"."""
+
+from .emit import emit_objects as emit_objects
+from .lower import lower as lower

@@ -1,0 +1,266 @@
+"""ONNX's elementwise operators as expressions, each on scalars or vectors alike.
+
+The name is the operator's; `options` are its attributes. See https://onnx.ai/onnx/operators/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx as tir
+
+from . import vectormath as vm
+from .builder import constant, lanes_of, scalar_type, vector_type
+from .isa import Isa
+
+__all__ = ["FUNCTIONS", "Function", "cast", "maximum", "minimum"]
+
+Options = dict[str, Any]
+Emit = Callable[[Isa, list[Any], Options, str], Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """How to compute an operator, and its rough cost in vector operations."""
+
+    emit: Emit
+    cost: int = 1
+
+
+def _like(value: float | int, x: Any) -> Any:
+    return constant(value, scalar_type(x), lanes_of(x))
+
+
+def _is_float(x: Any) -> bool:
+    return scalar_type(x).startswith("float")
+
+
+def _match(values: list[Any]) -> list[Any]:
+    lanes = max(lanes_of(v) for v in values)
+    return [tir.Broadcast(v, lanes) if lanes_of(v) < lanes else v for v in values]
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger; a NaN in `a` is kept (x86's and wasm's pmax when operands are ordered so)."""
+    a, b = _match([a, b])
+    return tir.Select(a < b, b, a)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller; a NaN in `a` is kept."""
+    a, b = _match([a, b])
+    return tir.Select(b < a, b, a)
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """Conversion as ONNX's Cast: floats truncate to integers, anything non-zero is true."""
+    source = scalar_type(x)
+    if source == dtype:
+        return x
+    lanes = lanes_of(x)
+    if dtype == "bool":
+        return tir.NE(x, _like(0, x))
+    if source == "bool":
+        return tir.Select(x, constant(1, dtype, lanes), constant(0, dtype, lanes))
+    return tir.Cast(vector_type(dtype, lanes), x)
+
+
+def _binary(operation: Callable[[Any, Any], Any], cost: int = 1) -> Function:
+    return Function(lambda isa, v, o, d: operation(*_match(v)), cost)
+
+
+def _unary(operation: Callable[[Any], Any], cost: int) -> Function:
+    return Function(lambda isa, v, o, d: operation(v[0]), cost)
+
+
+def _fold(operation: Callable[[Any, Any], Any]) -> Function:
+    def emit(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+        result = values[0]
+        for value in values[1:]:
+            result = operation(*_match([result, value]))
+        return result
+
+    return Function(emit)
+
+
+def _divide(a: Any, b: Any) -> Any:
+    return tir.Div(a, b) if _is_float(a) else tir.truncdiv(a, b)
+
+
+def _mod(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    a, b = _match(values)
+    if _is_float(a):
+        return a - tir.trunc(a / b) * b
+    return tir.truncmod(a, b) if options.get("fmod") else tir.floormod(a, b)
+
+
+def _negative(x: Any) -> Any:
+    return _like(0, x) - x
+
+
+def _absolute(x: Any) -> Any:
+    return x if scalar_type(x).startswith("u") else tir.Select(x < _like(0, x), _negative(x), x)
+
+
+def _sign(x: Any) -> Any:
+    one = tir.Select(x > _like(0, x), _like(1, x), _like(0, x))
+    return one if scalar_type(x).startswith("u") else tir.Select(x < _like(0, x), _like(-1, x), one)
+
+
+def _relu(x: Any) -> Any:
+    return maximum(x, _like(0, x))
+
+
+def _clip(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    if options.get("min") is not None:
+        x = maximum(x, _like(options["min"], x))
+    if options.get("max") is not None:
+        x = minimum(x, _like(options["max"], x))
+    return x
+
+
+def _leaky(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    return tir.Select(x < _like(0, x), x * _like(options.get("alpha", 0.01), x), x)
+
+
+def _prelu(a: Any, slope: Any) -> Any:
+    return tir.Select(a < _like(0, a), a * slope, a)
+
+
+def _hard_sigmoid(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    y = x * _like(options.get("alpha", 0.2), x) + _like(options.get("beta", 0.5), x)
+    return minimum(maximum(y, _like(0, x)), _like(1, x))
+
+
+def _hard_swish(x: Any) -> Any:
+    return x * minimum(maximum(x * _like(1 / 6, x) + _like(0.5, x), _like(0, x)), _like(1, x))
+
+
+def _elu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    return tir.Select(x < _like(0, x), (vm.exp(x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x)
+
+
+def _selu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    alpha, gamma = options.get("alpha", 1.6732632), options.get("gamma", 1.0507010)
+    return _like(gamma, x) * tir.Select(x > _like(0, x), x, (vm.exp(x) - _like(1, x)) * _like(alpha, x))
+
+
+def _gelu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    half = _like(0.5, x) * x
+    if options.get("approximate") == "tanh":
+        inner = _like(0.7978845608028654, x) * (x + _like(0.044715, x) * x * x * x)
+        return half * (_like(1, x) + vm.tanh(inner))
+    return half * (_like(1, x) + vm.erf(x * _like(0.7071067811865476, x)))
+
+
+def _power(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    exponent = options.get("exponent")
+    x = values[0]
+    special = {1.0: lambda: x, 2.0: lambda: x * x, 3.0: lambda: x * x * x, 0.5: lambda: tir.sqrt(x),
+               -1.0: lambda: _like(1, x) / x, -0.5: lambda: _like(1, x) / tir.sqrt(x)}  # fmt: skip
+    if exponent in special and _is_float(x):
+        return special[exponent]()
+    if exponent in (1.0, 2.0, 3.0):
+        return special[exponent]()
+    y = _like(exponent, x) if exponent is not None else cast(values[1], scalar_type(x))
+    x, y = _match([x, y])
+    if scalar_type(x) == "float32":
+        return vm.power(x, y)
+    return cast(vm.power(cast(x, "float32"), cast(y, "float32")), scalar_type(x))
+
+
+def _where(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    return tir.Select(*_match(values))
+
+
+def _cast(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    return cast(values[0], dtype)
+
+
+def _round(x: Any) -> Any:
+    return tir.nearbyint(x)
+
+
+def _shift(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    operation = tir.shift_left if options["direction"] == "LEFT" else tir.shift_right
+    return operation(*_match(values))
+
+
+def _xor(a: Any, b: Any) -> Any:
+    return tir.Or(tir.And(a, tir.Not(b)), tir.And(tir.Not(a), b))
+
+
+def _compare(node: Any) -> Function:
+    return _binary(lambda a, b: _as_bools(node, a, b))
+
+
+def _as_bools(node: Any, a: Any, b: Any) -> Any:
+    if scalar_type(a) == "bool":
+        a, b = cast(a, "uint8"), cast(b, "uint8")
+    return node(a, b)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "Abs": _unary(_absolute, 1),
+    "Add": _binary(lambda a, b: a + b),
+    "And": _binary(tir.And),
+    "BitShift": Function(_shift),
+    "BitwiseAnd": _binary(tir.bitwise_and),
+    "BitwiseNot": _unary(tir.bitwise_not, 1),
+    "BitwiseOr": _binary(tir.bitwise_or),
+    "BitwiseXor": _binary(tir.bitwise_xor),
+    "Cast": Function(_cast),
+    "Ceil": _unary(tir.ceil, 1),
+    "Clip": Function(_clip, 2),
+    "Cos": _unary(vm.cos, 20),
+    "Div": _binary(_divide, 4),
+    "Elu": Function(_elu, 20),
+    "Equal": _compare(tir.EQ),
+    "Erf": _unary(vm.erf, 25),
+    "Exp": _unary(vm.exp, 15),
+    "Floor": _unary(tir.floor, 1),
+    "Gelu": Function(_gelu, 25),
+    "Greater": _compare(tir.GT),
+    "GreaterOrEqual": _compare(tir.GE),
+    "HardSigmoid": Function(_hard_sigmoid, 4),
+    "HardSwish": _unary(_hard_swish, 4),
+    "LeakyRelu": Function(_leaky, 2),
+    "Less": _compare(tir.LT),
+    "LessOrEqual": _compare(tir.LE),
+    "Log": _unary(vm.log, 20),
+    "Max": _fold(maximum),
+    "Min": _fold(minimum),
+    "Mod": Function(_mod, 6),
+    "Mul": _binary(lambda a, b: a * b),
+    "Neg": _unary(_negative, 1),
+    "Not": _unary(tir.Not, 1),
+    "Or": _binary(tir.Or),
+    "PRelu": _binary(_prelu, 2),
+    "Pow": Function(_power, 30),
+    "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
+    "Relu": _unary(_relu, 1),
+    "Round": _unary(_round, 1),
+    "Selu": Function(_selu, 20),
+    "Sigmoid": _unary(vm.sigmoid, 15),
+    "Sign": _unary(_sign, 2),
+    "Sin": _unary(vm.sin, 20),
+    "Softplus": _unary(vm.softplus, 35),
+    "Softsign": _unary(lambda x: x / (_like(1, x) + _absolute(x)), 6),
+    "Sqrt": _unary(tir.sqrt, 6),
+    "Sub": _binary(lambda a, b: a - b),
+    "Sum": _fold(lambda a, b: a + b),
+    "Tanh": _unary(vm.tanh, 20),
+    "ThresholdedRelu": Function(
+        lambda isa, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))
+    ),
+    "Where": Function(_where),
+    "Xor": _binary(_xor),
+}

@@ -1,0 +1,167 @@
+"""Builds one TIR function: loops, loads, stores, register tiles.
+
+Kernels are written against this rather than TVMScript because their inner tiles are unrolled by Python.
+A function is private, takes pointers and two integers (`thread`, `threads`) and returns 0. What such a
+function must look like to be compiled without TVM's runtime is described in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import ir
+from tvm import tirx as tir
+
+from .isa import Isa
+
+__all__ = ["VECTORIZED", "Builder", "Pointer", "constant", "int32", "lanes_of", "scalar_type", "vector_type"]
+
+VECTORIZED = tir.ForKind.VECTORIZED
+STACK_BYTES = 1024  # TVM turns a larger array into a workspace call
+_HUGE = 1 << 30  # extent of an array whose true extent the caller knows
+
+
+def int32(value: Any) -> Any:
+    """An int32 expression; Python integers become constants."""
+    return tir.IntImm("int32", value) if isinstance(value, int) else value
+
+
+def scalar_type(value: Any) -> str:
+    """Element type of an expression, "float32" for a float32x8."""
+    return str(value.ty.dtype).split("x")[0]
+
+
+def lanes_of(value: Any) -> int:
+    """Vector length of an expression, 1 for a scalar."""
+    parts = str(value.ty.dtype).split("x")
+    return int(parts[1]) if len(parts) > 1 else 1
+
+
+def vector_type(dtype: str, lanes: int) -> str:
+    """TVM's name of a vector type."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def constant(value: float | int | bool, dtype: str, lanes: int = 1) -> Any:
+    """A constant, repeated over `lanes`."""
+    scalar = tir.const(value, dtype)
+    return scalar if lanes == 1 else tir.Broadcast(scalar, lanes)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A flat array of `dtype` inside a function under construction."""
+
+    buffer: Any
+    dtype: str
+
+    def load(self, index: Any, lanes: int = 1) -> Any:
+        """`lanes` neighbouring values from `index`; `index` may itself be a vector (a gather)."""
+        index = int32(index)
+        if lanes > 1:
+            index = tir.Ramp(index, int32(1), lanes)
+        return tir.BufferLoad(self.buffer, [index])
+
+
+class Builder:
+    """One function under construction; statements go to the innermost open block."""
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        self._params: list[Any] = []
+        self._declarations: list[Any] = []
+        self._blocks: list[list[Any]] = [[]]
+        self._names = 0
+        self.thread: Any = tir.Var("thread", "int32")
+        self.threads: Any = tir.Var("threads", "int32")
+
+    def fresh(self, stem: str) -> str:
+        """A name not used before in this function."""
+        self._names += 1
+        return f"{stem}{self._names}"
+
+    # ---- data -------------------------------------------------------------------------------
+    def pointer(self, dtype: str) -> Pointer:
+        """A new pointer parameter."""
+        handle = tir.Var(self.fresh("p"), ir.PointerType(ir.PrimType(dtype)))
+        buffer = _array(self.fresh("b"), dtype, _HUGE)
+        self._params.append(handle)
+        self._declarations.append(tir.DeclBuffer(buffer, data=handle))
+        return Pointer(buffer, dtype)
+
+    def stack(self, dtype: str, count: int) -> Pointer:
+        """An uninitialised array of at most 1,024 bytes; constant indices make it registers."""
+        assert count * _bytes(dtype) <= STACK_BYTES, (dtype, count)
+        buffer = _array(self.fresh("t"), dtype, count, alignment=64)
+        self._blocks[-1].append(tir.AllocBuffer(buffer))
+        return Pointer(buffer, dtype)
+
+    def let(self, value: Any, stem: str = "v") -> Any:
+        """A named value, computed once here."""
+        var = tir.Var(self.fresh(stem), str(value.ty.dtype))
+        self._blocks[-1].append(tir.Bind(var, value))
+        return var
+
+    def store(self, target: Pointer, index: Any, value: Any) -> None:
+        """Writes `value` (scalar or vector) at `index`, lanes side by side."""
+        lanes = lanes_of(value)
+        index = int32(index)
+        if lanes > 1 and lanes_of(index) == 1:
+            index = tir.Ramp(index, int32(1), lanes)
+        self._blocks[-1].append(tir.BufferStore(target.buffer, value, [index]))
+
+    # ---- control ----------------------------------------------------------------------------
+    @contextmanager
+    def loop(self, extent: Any, start: Any = 0, kind: int = tir.ForKind.SERIAL) -> Iterator[Any]:
+        """`for i in range(start, start + extent)`."""
+        var = tir.Var(self.fresh("i"), "int32")
+        self._blocks.append([])
+        yield var
+        body = self._close()
+        self._blocks[-1].append(tir.For(var, int32(start), int32(extent), kind, body))
+
+    @contextmanager
+    def when(self, condition: Any) -> Iterator[None]:
+        """Statements inside run where `condition` holds."""
+        self._blocks.append([])
+        yield
+        body = self._close()
+        self._blocks[-1].append(tir.IfThenElse(condition, body, None))
+
+    @contextmanager
+    def split(self, extent: int, chunk: int = 1) -> Iterator[Any]:
+        """A loop over `extent` whose iterations are shared out among threads in even runs of `chunk`."""
+        if extent == 1:
+            with self.when(self.thread == 0):
+                yield int32(0)
+            return
+        count = -(-extent // chunk)
+        first = self.let(tir.floordiv(self.thread * count, self.threads) * chunk, "first")
+        last = tir.min(tir.floordiv((self.thread + 1) * count, self.threads) * chunk, int32(extent))
+        with self.loop(self.let(last - first, "share"), first) as i:
+            yield i
+
+    def _close(self) -> Any:
+        block = self._blocks.pop()
+        return block[0] if len(block) == 1 else tir.SeqStmt(block or [tir.Evaluate(int32(0))])
+
+    def finish(self) -> Any:
+        """The finished PrimFunc."""
+        body = tir.SeqStmt([*self._declarations, *self._blocks[0], tir.Return(int32(0))])
+        return tir.PrimFunc([*self._params, self.thread, self.threads], body, ret_type=ir.PrimType("int32"))
+
+
+def _bytes(dtype: str) -> int:
+    return {"bool": 1}.get(dtype) or int("".join(c for c in dtype if c.isdigit())) // 8
+
+
+def _array(name: str, dtype: str, count: int, alignment: int | None = None) -> Any:
+    # an alignment of one element lets LLVM use unaligned vector loads, which cost nothing today
+    alignment = alignment or _bytes(dtype)
+    return tir.decl_buffer((count,), dtype, name=name, data_alignment=alignment, layout=None)
+
+
+Emit = Callable[[Builder, Sequence[Pointer]], None]

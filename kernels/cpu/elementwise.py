@@ -1,0 +1,101 @@
+"""Any lazy value written to memory: the fused elementwise and data movement kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .arithmetic import cast
+from .builder import VECTORIZED, Builder, Pointer, int32
+from .kernel import Kernel
+from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .merging import merge_axes, unmerge
+from .tensor import Tensor, stored_type
+
+__all__ = ["Elementwise"]
+
+
+@dataclass(eq=False)
+class Elementwise(Kernel):
+    """`out[i] = value[i]` for every index, the innermost axis in vectors."""
+
+    value: Lazy
+    out: Tensor
+    family = "elementwise"
+
+    def reads(self) -> Sequence[Tensor]:
+        return leaves(self.value)
+
+    def writes(self) -> Sequence[Tensor]:
+        return (self.out,)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("elementwise", self.value.key, Leaf(self.out).key, sharing(self.reads(), self.value))
+
+    def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
+        scope = Scope(b, pointers)
+        shape = self.out.shape
+        groups = merge_axes(b, [self.value, Leaf(self.out)], shape)
+        extents = [prod(shape[a] for a in g) for g in groups]
+        target = pointers[id(self.out)]
+
+        def write(position: list[Any]) -> None:
+            index = unmerge(groups, shape, position)
+            value = cast(self.value.at(scope, index), stored_type(self.out.dtype))
+            b.store(target, Leaf(self.out).offset(index), value)
+
+        loop_nest(b, extents, write)
+
+
+def loop_nest(b: Builder, extents: Sequence[int], body: Any) -> None:
+    """Loops over `extents`: the first shared out among threads, the last in vectors."""
+    if not extents:
+        with b.when(b.thread == 0):
+            body([])
+        return
+    *outer, inner = extents
+    if not outer:
+        _flat(b, inner, body)
+        return
+    with b.split(outer[0]) as first:
+        _inner_loops(b, [first], outer[1:], inner, body)
+
+
+def _inner_loops(b: Builder, position: list[Any], outer: Sequence[int], inner: int, body: Any) -> None:
+    if outer:
+        with b.loop(outer[0]) as i:
+            _inner_loops(b, [*position, i], outer[1:], inner, body)
+        return
+    vectors(b, inner, lambda i: body([*position, i]))
+
+
+def vectors(b: Builder, extent: int, body: Any) -> None:
+    """`body(i)` for i below `extent`, in whole vectors and one shorter one."""
+    lanes = b.isa.lanes
+    full, tail = divmod(extent, lanes)
+    if full:
+        with b.loop(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
+            body(v * lanes + lane)
+    _tail(b, full * lanes, tail, body)
+
+
+def _tail(b: Builder, start: int, count: int, body: Any) -> None:
+    if count == 1:
+        body(int32(start))
+    elif count:
+        with b.loop(count, kind=VECTORIZED) as lane:
+            body(lane + start)
+
+
+def _flat(b: Builder, extent: int, body: Any) -> None:
+    lanes = b.isa.lanes
+    full, tail = divmod(extent, lanes)
+    if full:
+        with b.split(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
+            body([v * lanes + lane])
+    if tail:
+        with b.when(b.thread == 0):
+            _tail(b, full * lanes, tail, lambda i: body([i]))

@@ -1,0 +1,222 @@
+"""Matrix product of row-major activations: `out[m, n] = epilogue(bias[n] + Σ_k left[m, k] · right[k, n])`.
+
+The right side comes in panels (K × a few vectors of columns): packed at compile time when it is a weight,
+packed into scratch at run time when it is an activation (attention).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm import tirx as tir
+
+from .builder import Builder, Pointer, constant, int32
+from .convolution import tile_runs
+from .depthwise import store_first
+from .elementwise import vectors
+from .epilogue import evaluate
+from .isa import Isa
+from .kernel import Kernel
+from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .merging import unmerge
+from .register_tile import RegisterTile
+from .tensor import Tensor
+
+__all__ = ["Matmul", "row_operand"]
+
+
+@dataclass(eq=False)
+class Matmul(Kernel):
+    """`left`: (…, M, K); `right`: lazy (…, K, N), or `panels` made of a (K, N) weight; `out`: (…, M, N)."""
+
+    left: Tensor
+    right: Lazy | None
+    panels: Tensor | None
+    bias: Tensor | None
+    out: Tensor
+    tile: tuple[int, int]
+    epilogue: Lazy
+
+    @property
+    def family(self) -> str:  # type: ignore[override]
+        return "matmul" if self.panels is None else "gemm"
+
+    def reads(self) -> Sequence[Tensor]:
+        own = [self.left] + [t for t in (self.panels, self.bias) if t is not None]
+        lazies = [self.right] if self.right is not None else []
+        return list({id(t): t for t in [*own, *leaves(*lazies, self.epilogue)]}.values())
+
+    def writes(self) -> Sequence[Tensor]:
+        return (self.out,)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """M, K, N of one product."""
+        return self.out.shape[-2], self.left.shape[-1], self.out.shape[-1]
+
+    def scratch_bytes(self, isa: Isa) -> int:
+        return 0 if self.right is None else self.sizes[1] * self.tile[1] * isa.lanes * 4
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        lazies = [self.right] if self.right is not None else []
+        shared = sharing(self.reads(), *lazies, self.epilogue)
+        right = self.right.key if self.right is not None else None
+        tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
+        return ("matmul", self.tile, right, self.bias is not None, self.epilogue.key, shared, *tensors)
+
+    def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
+        batch = self.out.shape[:-2]
+        runs = tile_runs(-(-self.sizes[2] // b.isa.lanes), self.tile[1])
+        if self.panels is not None and prod(batch) == 1:
+            self._tiles(b, pointers, scratch, [int32(0)] * len(batch), runs, b.split)
+            return
+        with b.split(prod(batch)) as flat:
+            index = unmerge([list(range(len(batch)))], batch, [flat])
+            self._tiles(b, pointers, scratch, index, runs, b.loop)
+
+    def _tiles(
+        self,
+        b: Builder,
+        pointers: dict[int, Pointer],
+        scratch: Pointer | None,
+        index: list[Any],
+        runs: list[tuple[int, int, int]],
+        loop: Callable[[int], Any],
+    ) -> None:
+        work = _Work(self, b, pointers, scratch, index)
+        for first, width, count in runs:
+            with loop(count) as t:
+                work.column_tile(b.let(t * width + first, "v"), width)
+
+
+@dataclass
+class _Work:
+    """The code for one matrix of the batch."""
+
+    kernel: Matmul
+    b: Builder
+    pointers: dict[int, Pointer]
+    scratch: Pointer | None
+    index: list[Any]
+
+    def column_tile(self, vector: Any, width: int) -> None:
+        """All rows of the columns from `vector`, `width` vectors of them."""
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        m = k.sizes[0]
+        if k.right is not None:
+            assert self.scratch is not None
+            self._pack(vector, width)
+            panel, base = self.scratch, int32(0)
+        else:
+            assert k.panels is not None
+            panel, base = self.pointers[id(k.panels)], b.let(vector * (lanes * k.sizes[1]))
+        full, tail = divmod(m, k.tile[0])
+        if full:
+            with b.loop(full) as block:
+                self._rows(b.let(block * k.tile[0]), k.tile[0], panel, base, vector, width)
+        if tail:
+            self._rows(int32(full * k.tile[0]), tail, panel, base, vector, width)
+
+    def _rows(self, row: Any, height: int, panel: Pointer, base: Any, vector: Any, width: int) -> None:
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        tile = RegisterTile(b, height, width, lanes)
+        tile.start(self._bias(vector))
+        left, stride = self.pointers[id(k.left)], k.left.strides[-2]
+        batch = self._offset(k.left)
+        starts = [b.let(batch + (row + r) * stride) for r in range(height)]
+        with b.loop(k.sizes[1]) as i:
+            at = b.let(base + i * (width * lanes))
+            tile.accumulate(
+                lambda r: left.load(starts[r] + i * k.left.strides[-1]),
+                lambda j: panel.load(at + j * lanes, lanes),
+            )
+        self._store(tile, row, vector, width)
+
+    def _bias(self, vector: Any) -> Callable[[int, int], Any] | None:
+        bias = self.kernel.bias
+        if bias is None:
+            return None
+        pointer, lanes = self.pointers[id(bias)], self.b.isa.lanes
+        return lambda r, j: pointer.load((vector + j) * lanes, lanes)
+
+    def _offset(self, tensor: Tensor) -> Any:
+        """Offset of this batch entry's matrix; extents of 1 are broadcast."""
+        total: Any = int32(0)
+        own = tensor.shape[:-2]
+        for i, n, s in zip(self.index[len(self.index) - len(own) :], own, tensor.strides, strict=False):
+            total = total + i * s if n != 1 else total
+        return total
+
+    def _store(self, tile: RegisterTile, row: Any, vector: Any, width: int) -> None:
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        m, _, n = k.sizes
+        out, scope = self.pointers[id(k.out)], Scope(b, self.pointers)
+        vectors_total, ragged = -(-n // lanes), n % lanes
+        batch = self._offset(k.out)
+
+        def write(r: int, j: int, value: Any) -> None:
+            column = (vector + j) * lanes
+            result = evaluate(
+                k.epilogue,
+                scope,
+                value,
+                lambda leaf: row_operand(scope, leaf, self.index, row + r, column, lanes),
+            )
+            offset = batch + (row + r) * k.out.strides[-2] + column
+            if not ragged:
+                b.store(out, offset, result)
+                return
+            result = b.let(result)
+            with b.when(tir.EQ(vector + j, int32(vectors_total - 1))):
+                store_first(b, out, offset, result, lanes, ragged)
+            with b.when(tir.NE(vector + j, int32(vectors_total - 1))):
+                b.store(out, offset, result)
+
+        tile.finish(write)
+
+    def _pack(self, vector: Any, width: int) -> None:
+        """panel[k, c] = right[…, k, c], zero past the last column."""
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        assert self.scratch is not None and k.right is not None
+        scope, right, scratch = Scope(b, self.pointers), k.right, self.scratch
+        n = k.sizes[2]
+        batch = self.index[len(self.index) - (len(right.shape) - 2) :] if len(right.shape) > 2 else []
+        batch = [int32(0) if e == 1 else i for i, e in zip(batch, right.shape[:-2], strict=True)]
+        row = width * lanes
+        with b.loop(k.sizes[1]) as i:
+            if n % lanes:
+                for j in range(width):
+                    b.store(scratch, i * row + j * lanes, constant(0.0, "float32", lanes))
+                self._ragged_row(scope, right, batch, i, vector, row)
+            else:
+
+                def body(c: Any) -> None:
+                    b.store(scratch, i * row + c, right.at(scope, [*batch, i, vector * lanes + c]))
+
+                vectors(b, row, body)
+
+    def _ragged_row(self, scope: Scope, right: Lazy, batch: list[Any], i: Any, vector: Any, row: int) -> None:
+        b, lanes, n = self.b, self.b.isa.lanes, self.kernel.sizes[2]
+        assert self.scratch is not None
+        count = b.let(tir.min(int32(row), n - vector * lanes))
+        with b.loop(count) as c:
+            b.store(self.scratch, i * row + c, right.at(scope, [*batch, i, vector * lanes + c]))
+
+
+def row_operand(scope: Scope, leaf: Leaf, index: list[Any], row: Any, column: Any, lanes: int) -> Any:
+    """An epilogue operand for one vector of columns, broadcast by numpy's rules against (…, M, N)."""
+    tensor = leaf.tensor
+    if tensor.size == 1:
+        return tir.Broadcast(scope.load(tensor, int32(0)), lanes)
+    full = [*index, row, column]
+    own = full[len(full) - len(tensor.shape) :]
+    offset: Any = int32(0)
+    for i, n, s in zip(own[:-1], tensor.shape[:-1], tensor.strides[:-1], strict=True):
+        offset = offset + i * s if n != 1 else offset
+    if tensor.shape[-1] == 1:
+        return tir.Broadcast(scope.load(tensor, offset), lanes)
+    return scope.load(tensor, offset + column, lanes)

@@ -1,0 +1,100 @@
+"""The inner tile of every matrix kernel: rows × vectors of accumulators in registers.
+
+    acc[r][j] = start[r][j] + Σ_k  a(k, r) · b(k, j)      r < rows, j < vectors
+
+`a` gives scalars (broadcast), `b` vectors. The sum's loop is the caller's, so that dense and sparse kernels
+share the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx as tir
+
+from .builder import Builder, Pointer, constant
+
+__all__ = ["RegisterTile", "best_tile"]
+
+
+class RegisterTile:
+    """Accumulators of `rows` × `vectors` registers of `lanes` float32."""
+
+    def __init__(self, b: Builder, rows: int, vectors: int, lanes: int) -> None:
+        self.b, self.rows, self.vectors, self.lanes = b, rows, vectors, lanes
+        per_array = max(1, 1024 // (4 * lanes))  # registers that one stack array may hold
+        count = rows * vectors
+        self._arrays: list[Pointer] = [
+            b.stack("float32", lanes * min(per_array, count - start)) for start in range(0, count, per_array)
+        ]
+        self._per_array = per_array
+
+    def _slot(self, row: int, vector: int) -> tuple[Pointer, int]:
+        which, place = divmod(row * self.vectors + vector, self._per_array)
+        return self._arrays[which], place * self.lanes
+
+    def get(self, row: int, vector: int) -> Any:
+        """One accumulator."""
+        array, place = self._slot(row, vector)
+        return array.load(place, self.lanes)
+
+    def set(self, row: int, vector: int, value: Any) -> None:
+        """Replaces one accumulator."""
+        array, place = self._slot(row, vector)
+        self.b.store(array, place, value)
+
+    def start(self, value: Callable[[int, int], Any] | None = None) -> None:
+        """Fills every accumulator, with zero where no value is given."""
+        for row in range(self.rows):
+            for vector in range(self.vectors):
+                zero = constant(0.0, "float32", self.lanes)
+                self.set(row, vector, value(row, vector) if value else zero)
+
+    def accumulate(self, a: Callable[[int], Any], b: Callable[[int], Any]) -> None:
+        """Adds one outer product: scalars `a(row)`, vectors `b(vector)`."""
+        columns = [self.b.let(b(j), "bv") for j in range(self.vectors)]
+        for row in range(self.rows):
+            scalar = self.b.let(a(row), "av")
+            broadcast = scalar if self.lanes == 1 else tir.Broadcast(scalar, self.lanes)
+            for j, column in enumerate(columns):
+                self.set(row, j, self.b.isa.multiply_add(broadcast, column, self.get(row, j)))
+
+    def finish(self, write: Callable[[int, int, Any], None]) -> None:
+        """Hands every accumulator out."""
+        for row in range(self.rows):
+            for j in range(self.vectors):
+                write(row, j, self.get(row, j))
+
+
+def best_tile(registers: int, rows: int, vectors: int, most_vectors: int = 6) -> tuple[int, int]:
+    """(rows, vectors) of the tile that covers a `rows` × `vectors` problem in the least estimated time.
+
+    One multiply-add per register a step; loads are one per vector and one per row, two a cycle.
+    """
+    best: tuple[float, int, int] | None = None
+    for nv in range(1, min(most_vectors, vectors) + 1):
+        for mr in range(1, min(rows, 16) + 1):
+            if mr * nv + nv + 1 > registers:
+                break
+            cost = _time(rows, vectors, mr, nv)
+            if best is None or cost < best[0] - 1e-9:
+                best = (cost, mr, nv)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _cover(total: int, part: int) -> int:
+    return -(-total // part)
+
+
+def _time(rows: int, vectors: int, mr: int, nv: int) -> float:
+    full_rows, tail_rows = divmod(rows, mr)
+    tiles = _cover(vectors, nv)
+    base, big = divmod(vectors, tiles)
+    time = 0.0
+    for width, count in ((base + 1, big), (base, tiles - big)):
+        for height, times in ((mr, full_rows), (tail_rows, 1 if tail_rows else 0)):
+            # latency of a chain of multiply-adds: 4 cycles, hidden by at least 8 independent ones
+            time += count * times * max(height * width, (height + width) * 0.75, 8) if width else 0
+    return time

@@ -1,0 +1,86 @@
+"""Where a value of the graph lies in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+__all__ = ["ITEM_BYTES", "Tensor", "contiguous", "stored_type"]
+
+ITEM_BYTES = {
+    "float64": 8, "int64": 8, "uint64": 8,
+    "float32": 4, "int32": 4, "uint32": 4,
+    "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
+    "int8": 1, "uint8": 1, "bool": 1,
+}  # fmt: skip
+
+
+def stored_type(dtype: str) -> str:
+    """Type of the bytes in memory: booleans are stored as uint8 0 or 1."""
+    return "uint8" if dtype == "bool" else dtype
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides, in elements.
+
+    >>> contiguous((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    return tuple(strides)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value in memory: `place` is "input", "output", "weight" or "arena"; strides count elements."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    place: str
+    base: Tensor | None = None
+    offset: int = 0
+
+    @property
+    def root(self) -> Tensor:
+        """The tensor that owns the memory."""
+        return self if self.base is None else self.base.root
+
+    @property
+    def root_offset(self) -> int:
+        """Elements between the start of `root` and this tensor's first."""
+        return 0 if self.base is None else self.offset + self.base.root_offset
+
+    def view(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Tensor:
+        """Another reading of the same memory."""
+        return Tensor(self.name, self.dtype, shape, strides, self.place, self, offset)
+
+    @property
+    def elements(self) -> int:
+        """Elements spanned in memory, gaps included."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes spanned in memory, gaps included."""
+        outer = self.shape[0] * self.strides[0] if self.shape and 0 not in self.shape else 0
+        return max(self.elements, outer) * ITEM_BYTES[self.dtype]
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Row-major without gaps."""
+        expected = contiguous(self.shape)
+        return (
+            all(n == 1 or s == e for n, s, e in zip(self.shape, self.strides, expected, strict=True))
+            or 0 in self.shape
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)

@@ -1,0 +1,43 @@
+"""Reads node attributes with ONNX's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+__all__ = ["describe", "flag", "integer", "integers", "number", "text"]
+
+
+def describe(node: ir.Node) -> str:
+    """How messages name a node: its operator and name."""
+    return f"{node.op_type} node {node.name!r}"
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """An INT attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def flag(node: ir.Node, name: str, default: bool = False) -> bool:
+    """An INT attribute used as a truth value."""
+    return bool(integer(node, name, int(default)))
+
+
+def number(node: ir.Node, name: str, default: float) -> float:
+    """A FLOAT attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_float()
+
+
+def text(node: ir.Node, name: str, default: str) -> str:
+    """A STRING attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_string()
+
+
+def integers(node: ir.Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
+    """An INTS attribute."""
+    attribute = node.attributes.get(name)
+    return tuple(default) if attribute is None else tuple(attribute.as_ints())

@@ -1,0 +1,69 @@
+"""Dense or sparse, and with which blocks: the cost model of weights with zeros.
+
+Work is counted in multiply-add instructions of one vector column. A sparse kernel with R×1 blocks does R of them for
+each block that is not zero, at the share of the dense kernel's rate that is measured for R (a block loads one index
+and `v` vectors for R·v multiply-adds). It is chosen only where that is less than the dense kernel's count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gossamer.kernels.cpu.isa import Isa
+
+__all__ = ["Choice", "choose_rows"]
+
+_ROWS = (16, 8, 4, 2, 1)
+# share of the dense rate, from docs/benchmarks.md; between what x86 and WebAssembly reach
+_EFFICIENCY = {16: 0.95, 8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel for one weight: `rows` is R of its blocks, 0 when dense."""
+
+    kernel: str
+    rows: int
+    tile: str
+    reason: str
+    vectors: int = 4
+    kept: float = 1.0  # share of weights in blocks that are stored
+
+    def with_tile(self, tile: tuple[int, int]) -> Choice:
+        """The same, with the tile in the report."""
+        return replace(self, tile=f"{tile[0]}x{tile[1]}v")
+
+
+def choose_rows(isa: Isa, matrix: np.ndarray | None) -> Choice:
+    """The kernel for weights (M, K); None when the layer has no sparse kernel."""
+    dense = "gemm"
+    if matrix is None:
+        return Choice(dense, 0, "", "grouped: no sparse kernel")
+    zeros = 1.0 - np.count_nonzero(matrix) / max(1, matrix.size)
+    if zeros < 0.1:
+        return Choice(dense, 0, "", f"{zeros:.0%} zeros")
+    best: tuple[float, int, float] | None = None
+    for rows in _ROWS:
+        if rows > len(matrix) or rows * 2 + 2 > isa.registers:
+            continue
+        kept = _kept(matrix, rows)
+        cost = kept / _EFFICIENCY[rows]
+        if best is None or cost < best[0]:
+            best = (cost, rows, kept)
+    assert best is not None
+    cost, rows, kept = best
+    if cost >= 1.0:
+        return Choice(dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster")
+    vectors = max(1, min(4 if rows <= 4 else 2, (isa.registers - 2) // (rows + 1)))
+    reason = f"{rows}x1 blocks keep {kept:.0%}: estimated {cost:.2f} of dense time"
+    return Choice("sparse-gemm", rows, "", reason, vectors, kept)
+
+
+def _kept(matrix: np.ndarray, rows: int) -> float:
+    """Share of the matrix in R×1 blocks with any non-zero."""
+    count = -(-len(matrix) // rows)
+    padded = np.zeros((count * rows, matrix.shape[1]), bool)
+    padded[: len(matrix)] = matrix != 0
+    return float(padded.reshape(count, rows, -1).any(axis=1).mean())

@@ -1,0 +1,54 @@
+"""Object files of a Program: TIR through LLVM, one for each code variant of the target."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx as tir
+from tvm.target import Target as LlvmTarget
+
+from gossamer.kernels.cpu.isa import Isa
+from gossamer.kernels.program import Program
+from gossamer.kernels.targets.base import Target
+
+__all__ = ["emit_objects", "llvm_target"]
+
+
+def llvm_target(isa: Isa) -> Any:
+    """TVM's description of the machine."""
+    options: dict[str, Any] = {"kind": "llvm", "mtriple": isa.target.triple, "opt-level": 3}
+    if isa.target.cpu:
+        options["mcpu"] = isa.target.cpu
+    if isa.features:
+        options["mattr"] = list(isa.features)
+    return LlvmTarget(options)
+
+
+def emit_objects(program: Program, target: Target) -> dict[str, bytes]:
+    """Object file of every variant, by its name."""
+    return {variant: _emit(program, Isa(target, variant)) for variant in target.variants}
+
+
+def _emit(program: Program, isa: Isa) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.o"
+        compiled(program, isa).write_to_file(str(path))
+        return path.read_bytes()
+
+
+def compiled(program: Program, isa: Isa) -> Any:
+    """TVM's runtime module of one variant; its `inspect_source("asm")` shows the code."""
+    target = llvm_target(isa)
+    passes = [
+        tir.transform.BindTarget(target.with_host(target)),
+        tir.transform.StmtSimplify(),
+        tir.transform.VectorizeLoop(True),
+        tir.transform.StmtSimplify(),
+        tir.transform.LowerTVMBuiltin(),
+        tir.transform.LowerIntrin(),
+    ]
+    lowered = tvm.ir.transform.Sequential(passes)(program.module(isa.variant))
+    return tvm.get_global_func("target.build.llvm")(lowered, target)

@@ -1,0 +1,141 @@
+"""From a prepared ONNX graph to a Program: rules node by node, then memory, then code on demand."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.kernels.cpu.elementwise import Elementwise
+from gossamer.kernels.cpu.isa import Isa
+from gossamer.kernels.cpu.lazy import Leaf
+from gossamer.kernels.cpu.tensor import Tensor, contiguous
+from gossamer.kernels.formats import format_of_operator
+from gossamer.kernels.program import Program, TensorInfo
+from gossamer.kernels.targets.base import Target
+from gossamer.runtime.errors import ModelError, UnsupportedError
+
+from .attributes import describe
+from .entry import Layout, build_module
+from .memory import plan_memory
+from .registry import rule_for
+from .state import Lowering, dtype_name, static_shape
+
+__all__ = ["lower"]
+
+
+def lower(model: ir.Model, target: Target) -> Program:
+    """Lowers a model made ready by `gossamer.passes.clean.prepare` for one target.
+
+    Raises UnsupportedError naming operator, node and reason; ModelError where shapes contradict each other.
+    """
+    variants = list(target.variants)
+    isa = Isa(target, variants[0])
+    state = Lowering(isa)
+    graph = model.graph
+    inputs = _bind_inputs(state, graph)
+    _bind_constants(state, graph)
+    for node in graph:
+        if node not in state.absorbed:
+            _lower_node(state, node)
+    outputs = _write_outputs(state, graph)
+    memory = plan_memory(state.steps, isa)
+    symbol = _symbol(graph.name or "model")
+    tensors = [*inputs, *outputs]
+    layout = Layout(
+        {id(t): i for i, t in enumerate(tensors)},
+        state.pool.offsets,
+        memory.offsets,
+        memory.scratch_offset,
+        memory.scratch_stride,
+    )
+    types = [t.dtype for t in tensors]
+    return Program(
+        name=symbol,
+        symbol=f"gossamer_entry_{symbol}",
+        inputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in inputs),
+        outputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in outputs),
+        module=lambda v: build_module(f"gossamer_entry_{symbol}", state.steps, types, layout, Isa(target, v)),
+        weights=state.pool.blob(),
+        weight_table=tuple(state.pool.table),
+        arena_bytes=memory.bytes,
+        layers=tuple(state.layers),
+        notes={"arena_lower_bound": memory.lower_bound, "kernels": len(state.steps)},
+    )
+
+
+def _symbol(name: str) -> str:
+    """A C identifier made of a graph's name."""
+    word = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower()
+    return word if word and not word[0].isdigit() else f"model_{word}".rstrip("_")
+
+
+def _bind_inputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
+    tensors = []
+    for value in graph.inputs:
+        where = f"input {value.name!r}"
+        shape = static_shape(value, where)
+        tensor = Tensor(value.name or "", dtype_name(value, where), shape, contiguous(shape), "input")
+        state.values[value] = Leaf(tensor)
+        tensors.append(tensor)
+    return tensors
+
+
+def _bind_constants(state: Lowering, graph: ir.Graph) -> None:
+    for value in graph.initializers.values():
+        if value.const_value is None:
+            raise ModelError("an initializer has no data", where=value.name)
+        state.arrays[value] = value.const_value.numpy()
+
+
+def _lower_node(state: Lowering, node: ir.Node) -> None:
+    if node.domain not in ("", "ai.onnx"):
+        _decode(state, node)
+        return
+    rule = rule_for(node.op_type)
+    if rule is None:
+        raise UnsupportedError("no kernel for this operator", where=describe(node), advice="see docs/models.md")
+    if _fold_constant(state, node):
+        return
+    rule(state, node)
+
+
+def _fold_constant(state: Lowering, node: ir.Node) -> bool:
+    """Transposes of decoded weights are constants too."""
+    if node.op_type != "Transpose":
+        return False
+    array = state.constant(node.inputs[0])
+    if array is None:
+        return False
+    perm = node.attributes.get("perm")
+    state.arrays[node.outputs[0]] = np.transpose(array, tuple(perm.as_ints()) if perm else None)
+    return True
+
+
+def _decode(state: Lowering, node: ir.Node) -> None:
+    """A compressed weight: decoded here, packed again as its kernel reads it."""
+    found = format_of_operator(node.op_type) if node.domain == "gossamer" else None
+    if found is None:
+        raise UnsupportedError("no kernel for this operator", where=describe(node), got=f"domain {node.domain!r}")
+    parts = [state.constant(v) for v in node.inputs]
+    if any(p is None for p in parts):
+        raise UnsupportedError("a compressed weight must be constant", where=describe(node))
+    names = [v.name for v in _function_inputs(found)]
+    state.arrays[node.outputs[0]] = found.decode(dict(zip(names, parts, strict=True)))
+
+
+def _function_inputs(found):  # type: ignore[no-untyped-def]
+    return found.function().inputs
+
+
+def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
+    """Every output is copied or computed into the caller's buffer."""
+    tensors = []
+    for value in graph.outputs:
+        source = state.lazy(value)
+        where = f"output {value.name!r}"
+        out = Tensor(value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output")
+        state.steps.append(Elementwise(source, out))
+        tensors.append(out)
+    return tensors

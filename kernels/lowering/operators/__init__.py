@@ -1,0 +1,1 @@
+"""Rules that lower ONNX operators; each file holds a family."""

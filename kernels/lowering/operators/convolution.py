@@ -1,0 +1,164 @@
+"""Conv: depthwise, dense or block-sparse matrix kernels, chosen by shape and by the weight's zeros."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.kernels.cpu.convolution import Convolution
+from gossamer.kernels.cpu.depthwise import Depthwise
+from gossamer.kernels.cpu.epilogue import Accumulator
+from gossamer.kernels.cpu.lazy import Leaf
+from gossamer.kernels.cpu.planes import PadPlanes, PlaneLayout
+from gossamer.kernels.cpu.register_tile import best_tile
+from gossamer.kernels.cpu.tensor import Tensor
+from gossamer.kernels.cpu.window import Window
+from gossamer.runtime.errors import UnsupportedError
+
+from ..attributes import describe, integer
+from ..choice import Choice, choose_rows
+from ..fusion import Epilogue, grow_epilogue
+from ..packing import pack_rows, sparse_rows
+from ..registry import lowers
+from ..report import report_layer
+from ..state import Lowering, static_shape
+from ..windows import window_of
+
+
+@lowers("Conv")
+def lower_convolution(state: Lowering, node: ir.Node) -> None:
+    """Two-dimensional (or one-dimensional, as height 1) float32 convolution with constant weights."""
+    weights = state.constant(node.inputs[1])
+    if weights is None or weights.dtype != np.float32:
+        raise UnsupportedError("the weight must be a float32 constant", where=describe(node))
+    shape = static_shape(node.outputs[0], describe(node))
+    if weights.ndim not in (3, 4):
+        raise UnsupportedError("only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D")
+    if weights.ndim == 3:
+        _one_dimensional(state, node, weights, shape)
+        return
+    source = state.tensor(state.lazy(_input(node)), node.name or "conv_in")
+    window = window_of(node, source.shape[2:], shape[2:], weights.shape[2:])
+    _lower(state, node, source, weights, window, shape)
+
+
+def _input(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _one_dimensional(state: Lowering, node: ir.Node, weights: np.ndarray, shape: tuple[int, ...]) -> None:
+    """(N, C, W) as (N, C, 1, W); no epilogue, since its operands have another rank."""
+    source = state.dense(state.lazy(_input(node)), node.name or "conv_in")
+    n, c, w = source.shape
+    image = source.view((n, c, 1, w), (c * w, w, w, 1))
+    window = window_of(node, (1, w), (1, shape[2]), (1, weights.shape[2]))
+    flat = _run(state, node, image, weights[:, :, None, :], window, (*shape[:2], 1, shape[2]), None)
+    strides = (flat.strides[0], flat.strides[1], flat.strides[3])
+    state.define(node.outputs[0], Leaf(flat.view(shape, strides)))
+
+
+def _lower(
+    state: Lowering, node: ir.Node, source: Tensor, weights: np.ndarray, window: Window, shape: tuple[int, ...]
+) -> None:
+    epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape, state.isa.lanes))
+    out = _run(state, node, source, weights, window, shape, epilogue)
+    state.absorbed.update(epilogue.nodes)
+    state.define(epilogue.value, Leaf(out))
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
+    """Operands a tile can read: one value, one per channel, or a whole tensor with contiguous planes."""
+    if tensor.size == 1:
+        return True
+    if tensor.shape == shape:
+        whole = tensor.place != "input" or prod(shape[2:]) % lanes == 0
+        return whole and tensor.strides[3] == 1 and tensor.strides[2] == shape[3]
+    rank = len(tensor.shape)
+    per_channel = rank >= 3 and tensor.shape[-2:] == (1, 1) and tensor.shape[rank - 3] == shape[1]
+    return per_channel and (rank == 3 or tensor.shape[0] in (1, shape[0]))
+
+
+def _run(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    weights: np.ndarray,
+    window: Window,
+    shape: tuple[int, ...],
+    epilogue: Epilogue | None,
+) -> Tensor:
+    groups = integer(node, "group", 1)
+    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = None if bias_value is None else state.stored(bias_value)
+    out = _padded_output(state, epilogue.value.name if epilogue else node.outputs[0].name, shape)
+    tree = epilogue.tree if epilogue else Accumulator(shape)
+    if groups == source.shape[1] and weights.shape[1] == 1:
+        taps = state.pool.add(f"{node.name}.weight", weights.reshape(len(weights), -1), "depthwise")
+        state.steps.append(Depthwise(source, taps, bias, out, window, tree))
+        report_layer(state, node, weights, out, Choice("depthwise", 0, "", "one input channel per output"), epilogue)
+        return out
+    matrix = weights.reshape(groups, len(weights) // groups, -1)
+    vectors = -(-window.pixels // state.isa.lanes)
+    choice = choose_rows(state.isa, matrix.reshape(len(weights), -1) if groups == 1 else None)
+    tile = _tile(state, matrix.shape[1], vectors, choice)
+    panels = _pack(state, node, matrix, choice, tile)
+    layout, source = _planes(state, node, source, window)
+    state.steps.append(
+        Convolution(
+            source, panels, bias, out, window, groups, weights.shape[1] * groups, tile, tree, layout, choice.rows
+        )
+    )
+    report_layer(state, node, weights, out, choice.with_tile(tile), epilogue)
+    return out
+
+
+def _padded_output(state: Lowering, name: str | None, shape: tuple[int, ...]) -> Tensor:
+    """Planes padded to whole vectors, so that tiles store whole vectors."""
+    n, c, h, w = shape
+    plane = -(-(h * w) // state.isa.lanes) * state.isa.lanes
+    return state.new_tensor(name or "conv", "float32", shape, (c * plane, plane, w, 1))
+
+
+def _tile(state: Lowering, rows: int, vectors: int, choice: Choice) -> tuple[int, int]:
+    if choice.rows:
+        return choice.rows, min(vectors, choice.vectors)
+    return best_tile(state.isa.registers, rows, vectors)
+
+
+def _pack(
+    state: Lowering, node: ir.Node, matrix: np.ndarray, choice: Choice, tile: tuple[int, int]
+) -> tuple[Tensor, ...]:
+    name = f"{node.name}.weight"
+    if not choice.rows:
+        packed = np.concatenate([pack_rows(group, tile[0]) for group in matrix])
+        return (state.pool.add(name, packed, f"panels of {tile[0]} rows"),)
+    sparse = sparse_rows(matrix.reshape(-1, matrix.shape[2]), choice.rows)
+    packing = f"block-sparse {choice.rows}x1"
+    return (
+        state.pool.add(name, sparse.values, packing),
+        state.pool.add(f"{name}.columns", sparse.columns, packing),
+        state.pool.add(f"{name}.starts", sparse.starts, packing),
+    )
+
+
+def _planes(
+    state: Lowering, node: ir.Node, source: Tensor, window: Window
+) -> tuple[PlaneLayout | None, Tensor]:
+    """Padded planes where the window needs them, else the tensor itself with contiguous planes."""
+    lanes = state.isa.lanes
+    if window.is_pointwise:
+        flat = source.strides[3] == 1 and source.strides[2] == source.shape[3]
+        if not flat or (source.place == "input" and window.pixels % lanes):
+            source = state.copy(source)
+        return None, source
+    layout = PlaneLayout.of(window, lanes)
+    planes = source.shape[0] * source.shape[1]
+    size = planes * layout.size + layout.slack(lanes)
+    whole = state.new_tensor(f"{node.name}.planes", "float32", (size,))
+    padded = whole.view((planes, layout.size), (layout.size, 1))
+    state.steps.append(PadPlanes(source, padded, layout))
+    return layout, padded

@@ -1,0 +1,19 @@
+"""Elementwise operators: they stay lazy and melt into their consumer."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from gossamer.kernels.cpu.arithmetic import FUNCTIONS
+
+from ..elementwise import describe_elementwise
+from ..registry import lowers
+from ..state import Lowering
+
+
+@lowers(*FUNCTIONS)
+def lower_elementwise(state: Lowering, node: ir.Node) -> None:
+    """Any operator of `kernels/cpu/arithmetic.py`."""
+    function, inputs, dtype, options = describe_elementwise(state, node)
+    args = [state.lazy(v) for v in inputs]
+    state.define(node.outputs[0], state.elementwise(function, args, dtype, **options))

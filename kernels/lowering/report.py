@@ -1,0 +1,42 @@
+"""One line of the report for each layer that got a kernel of its own."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.kernels.cpu.tensor import Tensor
+from gossamer.kernels.program import LayerInfo
+
+from .choice import Choice
+from .fusion import Epilogue
+from .state import Lowering
+
+__all__ = ["report_layer"]
+
+
+def report_layer(
+    state: Lowering, node: ir.Node, weights: np.ndarray, out: Tensor, choice: Choice, epilogue: Epilogue | None
+) -> None:
+    """Notes kernel, tile, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
+    fused = tuple(n.name or n.op_type for n in epilogue.nodes) if epilogue else ()
+    stored = 4 * weights.size * choice.kept + (4 * weights.size * choice.kept / choice.rows if choice.rows else 0)
+    per_output = weights.size // max(1, weights.shape[0] if node.op_type == "Conv" else weights.shape[-1])
+    state.layers.append(
+        LayerInfo(
+            name=node.name or "",
+            operator=node.op_type,
+            kernel=choice.kernel,
+            shape=out.shape,
+            format=f"block-sparse {choice.rows}x1" if choice.rows else "dense",
+            sparsity=float(1 - np.count_nonzero(weights) / max(1, weights.size)),
+            bits_per_weight=8 * stored / max(1, weights.size),
+            weight_bytes=int(stored),
+            macs=prod(out.shape) * per_output,
+            tile=choice.tile,
+            reason=choice.reason,
+            fused=fused,
+        )
+    )

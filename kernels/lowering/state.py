@@ -1,0 +1,144 @@
+"""The state of lowering one graph: what each value is, and the kernels so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.kernels.cpu.elementwise import Elementwise as ElementwiseKernel
+from gossamer.kernels.cpu.isa import Isa
+from gossamer.kernels.cpu.kernel import Kernel
+from gossamer.kernels.cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, weight_of
+from gossamer.kernels.cpu.tensor import ITEM_BYTES, Tensor, contiguous
+from gossamer.kernels.program import LayerInfo
+from gossamer.runtime.errors import ModelError, UnsupportedError
+
+from .weights import WeightPool
+
+__all__ = ["Lowering", "dtype_name", "static_shape"]
+
+_CHEAP = 2  # operations per element that are computed again rather than stored
+
+
+def dtype_name(value: ir.Value, where: str) -> str:
+    """numpy's name of a value's element type."""
+    if value.dtype is None:
+        raise ModelError("element type is unknown", where=where, got=value.name)
+    name = value.dtype.name.lower()
+    name = {"float": "float32", "double": "float64"}.get(name, name)
+    if name not in ITEM_BYTES:
+        raise UnsupportedError("element type is not supported", where=where, got=name)
+    return name
+
+
+def static_shape(value: ir.Value, where: str) -> tuple[int, ...]:
+    """A value's shape; every dimension must be known."""
+    if value.shape is None:
+        raise UnsupportedError("shape is known only at run time", where=where, got=value.name)
+    dims = tuple(d if isinstance(d, int) else None for d in value.shape)
+    if None in dims:
+        advice = "give --input-shape, if the dimension follows from an input's"
+        raise UnsupportedError("shape is known only at run time", where=where, got=f"{value.name}{list(value.shape)}", advice=advice)
+    return tuple(d for d in dims if d is not None)
+
+
+@dataclass
+class Lowering:
+    """Kernels are appended in order; `values` says what each graph value is."""
+
+    isa: Isa
+    pool: WeightPool = field(default_factory=WeightPool)
+    values: dict[ir.Value, Lazy] = field(default_factory=dict)
+    arrays: dict[ir.Value, np.ndarray] = field(default_factory=dict)
+    steps: list[Kernel] = field(default_factory=list)
+    absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel
+    layers: list[LayerInfo] = field(default_factory=list)
+    encodings: dict[ir.Value, str] = field(default_factory=dict)  # format of a decoded weight
+
+    # ---- reading ----------------------------------------------------------------------------
+    def constant(self, value: ir.Value | None) -> np.ndarray | None:
+        """The value's array when it is known at compile time."""
+        return None if value is None else self.arrays.get(value)
+
+    def lazy(self, value: ir.Value) -> Lazy:
+        """The value as an expression; constants of one element become literals."""
+        if value not in self.values:
+            array = self.arrays[value]
+            if array.size == 1:
+                self.values[value] = Fill(array.reshape(-1)[0].item(), str(array.dtype), array.shape)
+            else:
+                self.values[value] = Leaf(self.pool.add(value.name or "constant", array))
+        return self.values[value]
+
+    def tensor(self, value: Lazy, name: str = "t") -> Tensor:
+        """The value in memory, computed by a kernel of its own where it is not there yet."""
+        if isinstance(value, Leaf):
+            return value.tensor
+        out = self.new_tensor(name, value.dtype, value.shape)
+        self.steps.append(ElementwiseKernel(value, out))
+        return out
+
+    def dense(self, value: Lazy, name: str = "t") -> Tensor:
+        """The value in memory, row-major without gaps."""
+        tensor = self.tensor(value, name)
+        return tensor if tensor.is_contiguous else self.copy(tensor)
+
+    def stored(self, value: ir.Value) -> Tensor:
+        """The value in memory, row-major, even when it is a constant of one element."""
+        array = self.arrays.get(value)
+        if array is not None:
+            return self.pool.add(value.name or "constant", array)
+        return self.dense(self.lazy(value), value.name or "t")
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A row-major copy in the arena."""
+        out = self.new_tensor(tensor.name, tensor.dtype, tensor.shape)
+        self.steps.append(ElementwiseKernel(Leaf(tensor), out))
+        return out
+
+    # ---- writing ----------------------------------------------------------------------------
+    def new_tensor(
+        self, name: str, dtype: str, shape: Sequence[int], strides: Sequence[int] | None = None
+    ) -> Tensor:
+        """A new arena tensor."""
+        shape = tuple(shape)
+        return Tensor(name, dtype, shape, tuple(strides) if strides else contiguous(shape), "arena")
+
+    def define(self, value: ir.Value, lazy: Lazy) -> None:
+        """States what `value` is; it is computed now if more than one node needs it."""
+        if value.dtype is not None and not isinstance(lazy, Fill):
+            lazy = self._checked(value, lazy)
+        if not isinstance(lazy, Leaf | Fill) and len(value.uses()) > 1:
+            lazy = Leaf(self.tensor(lazy, value.name or "t"))
+        self.values[value] = lazy
+
+    def _checked(self, value: ir.Value, lazy: Lazy) -> Lazy:
+        """Shape inference and lowering must agree: a difference is our mistake or a wrong model."""
+        if value.shape is not None:
+            declared = [d if isinstance(d, int) else None for d in value.shape]
+            fits = len(declared) == len(lazy.shape) and all(
+                d is None or d == n for d, n in zip(declared, lazy.shape, strict=True)
+            )
+            if not fits:
+                raise ModelError("the declared shape is wrong", where=value.name, expected=list(lazy.shape), got=declared)
+        return lazy
+
+    def elementwise(self, function: str, args: Sequence[Lazy], dtype: str, **options: Any) -> Lazy:
+        """An elementwise function; what would be recomputed by a broadcast is stored first."""
+        result = Elementwise(function, tuple(args), dtype, tuple(sorted(options.items())))
+        stored = tuple(self._stored_if_spread(a, result.shape) for a in args)
+        return Elementwise(function, stored, dtype, tuple(sorted(options.items())))
+
+    def _stored_if_spread(self, value: Lazy, shape: tuple[int, ...]) -> Lazy:
+        small = isinstance(value, Leaf | Fill) or np.prod(value.shape) >= np.prod(shape)
+        return value if small or weight_of(value) == 0 else Leaf(self.tensor(value))
+
+    def moved(self, sources: Sequence[Lazy], shape: Sequence[int], pick: Any, *label: Any, conditional: bool = False) -> Lazy:
+        """Elements taken from other places; sources costlier than a few operations are stored first."""
+        sources = tuple(s if weight_of(s) <= _CHEAP else Leaf(self.tensor(s)) for s in sources)
+        # `pick` receives the sources that were really used
+        return Moved(sources, tuple(shape), sources[0].dtype, lambda scope, index: pick(sources, scope, index), label, conditional)
