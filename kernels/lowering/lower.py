@@ -121,12 +121,8 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     parts = [state.constant(v) for v in node.inputs]
     if any(p is None for p in parts):
         raise UnsupportedError("a compressed weight must be constant", where=describe(node))
-    names = [v.name for v in _function_inputs(found)]
-    state.arrays[node.outputs[0]] = found.decode(dict(zip(names, parts, strict=True)))
-
-
-def _function_inputs(found):  # type: ignore[no-untyped-def]
-    return found.function().inputs
+    given = {name: part for name, part in zip(found.parts, parts, strict=True) if part is not None}
+    state.arrays[node.outputs[0]] = found.decode(given)
 
 
 def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:

@@ -1,0 +1,102 @@
+"""MaxPool and AveragePool as window folds, vectorised along rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+from tvm import tirx as tir
+
+from gossamer.kernels.cpu.arithmetic import maximum, minimum
+from gossamer.kernels.cpu.builder import constant, int32
+from gossamer.kernels.cpu.lazy import Lazy, Leaf
+from gossamer.kernels.cpu.reduction import identity
+from gossamer.kernels.cpu.window import Window
+from gossamer.runtime.errors import UnsupportedError
+
+from ..attributes import describe, flag, integers
+from ..registry import lowers
+from ..state import Lowering, static_shape
+from ..windows import window_of
+from .movement import reshaped, source_of
+
+
+@lowers("MaxPool", "AveragePool")
+def lower_pool(state: Lowering, node: ir.Node) -> None:
+    """One- and two-dimensional pooling; MaxPool's indices are not computed."""
+    if len(node.outputs) > 1 and node.outputs[1].uses():
+        raise UnsupportedError("indices of MaxPool are not computed", where=describe(node))
+    source = source_of(state, node)
+    shape = static_shape(node.outputs[0], describe(node))
+    kernel = integers(node, "kernel_shape", ())
+    if len(kernel) not in (1, 2):
+        raise UnsupportedError("only 1-D and 2-D pooling", where=describe(node), got=f"{len(kernel)}-D")
+    if len(kernel) == 1:
+        image = reshaped(state, source, (*source.shape[:2], 1, source.shape[2]))
+        window = window_of(node, (1, source.shape[2]), (1, shape[2]), (1, kernel[0]))
+        result = _pool(state, node, image, window, (*shape[:2], 1, shape[2]))
+        state.define(node.outputs[0], reshaped(state, result, shape))
+        return
+    window = window_of(node, source.shape[2:], shape[2:], kernel)
+    state.define(node.outputs[0], _pool(state, node, source, window, shape))
+
+
+def _pool(state: Lowering, node: ir.Node, source: Lazy, window: Window, shape: tuple[int, ...]) -> Lazy:
+    source = Leaf(state.tensor(source, node.name or "pool_in"))
+    largest = node.op_type == "MaxPool"
+    count_pad = flag(node, "count_include_pad")
+    neutral = identity("max", source.dtype) if largest else 0.0
+
+    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
+        total: Any = None
+        for ky in range(window.kernel[0]):
+            for kx in range(window.kernel[1]):
+                y = index[2] * window.strides[0] + (ky * window.dilations[0] - window.pads[0])
+                x = index[3] * window.strides[1] + (kx * window.dilations[1] - window.pads[1])
+                value = _inside(sources[0], scope, [*index[:2], y, x], window, neutral)
+                combine = maximum if largest else (lambda a, b: a + b)
+                total = value if total is None else combine(total, value)
+        return total if largest else total / _count(window, index, count_pad, source.dtype)
+
+    label = ("pool", node.op_type, window, count_pad)
+    pooled = state.moved([source], shape, pick, *label, conditional=True)
+    return Leaf(state.tensor(pooled, node.name or "pool"))
+
+
+def _needs_test(window: Window, axis: int) -> bool:
+    reach = (window.out_size[axis] - 1) * window.strides[axis]
+    reach += (window.kernel[axis] - 1) * window.dilations[axis] - window.pads[axis]
+    return window.pads[axis] > 0 or reach >= window.in_size[axis]
+
+
+def _inside(source: Lazy, scope: Any, index: list[Any], window: Window, neutral: float) -> Any:
+    """The element, or `neutral` outside the plane."""
+    place, inside = list(index[:2]), []
+    for axis in range(2):
+        at = index[2 + axis]
+        if _needs_test(window, axis):
+            extent = window.in_size[axis]
+            inside.append(tir.And(at >= 0, at < extent))
+            at = minimum(maximum(at, int32(0)), int32(extent - 1))
+        place.append(at)
+    value = source.at(scope, place)
+    if not inside:
+        return value
+    condition = inside[0] if len(inside) == 1 else tir.And(*inside)
+    return tir.Select(condition, value, constant(neutral, source.dtype))
+
+
+def _count(window: Window, index: list[Any], count_pad: bool, dtype: str) -> Any:
+    """Elements averaged: those inside the plane, or inside its padded form."""
+    total: Any = None
+    for axis in range(2):
+        start = index[2 + axis] * window.strides[axis] - window.pads[axis]
+        low = -window.pads[axis] if count_pad else 0
+        high = window.in_size[axis] + (window.pads[2 + axis] if count_pad else 0)
+        along: Any = None
+        for k in range(window.kernel[axis]):
+            at = start + k * window.dilations[axis]
+            one = tir.Select(tir.And(at >= low, at < high), int32(1), int32(0))
+            along = one if along is None else along + one
+        total = along if total is None else total * along
+    return tir.Cast(dtype, total)
