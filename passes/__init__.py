@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""ONNX to ONNX: loading, cleaning, compressing and fusing models, by recipes."""

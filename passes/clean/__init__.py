@@ -1,1 +1,3 @@
-"""Placeholder of the package docstring."""
+"""Passes that put a model in order; `prepare` runs them for the compiler."""
+
+from ..preparing import prepare as prepare

@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""Passes that make weights smaller; lossy ones say so."""

@@ -1,0 +1,57 @@
+"""Nodes that give back what they are given go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+from onnx_ir.passes.common import IdentityEliminationPass
+from onnxscript.rewriter import RewritePass
+from onnxscript.rewriter.rules import common as rules
+
+from ..base import Pass, record_removed
+from ..naming import functions_aside, keeping_names, name_everything
+from ..report import PassReport
+
+__all__ = ["RemoveIdentities"]
+
+_RULES = (
+    *rules.mul_by_1_rule.commute(),
+    *rules.add_0_rule.commute(),
+    rules.sub_0_rule,
+    rules.div_by_1_rule,
+    rules.dropout_zero_rule,
+    rules.dropout_inference_rule,
+    rules.no_op_cast_rule,
+    rules.no_op_expand_rule,
+    rules.no_op_transpose_rule,
+    rules.transpose_transpose_rule,
+)
+
+
+@dataclass(frozen=True)
+class RemoveIdentities(Pass):
+    """Remove Identity, Dropout, and whatever else does nothing: adding 0, a transpose there and back, …"""
+
+    stage: ClassVar[str] = "clean"
+    exact: ClassVar[bool] = True
+
+    def apply(self, model: ir.Model, report: PassReport) -> None:
+        """Remove in place; each node that vanishes is a change."""
+        before = list(model.graph)
+        _drop_unused_masks(model)
+        with functions_aside(model), keeping_names(model):
+            RewritePass(_RULES)(model)
+            IdentityEliminationPass()(model)
+        name_everything(model)
+        record_removed(report, before, model, "did nothing")
+
+
+def _drop_unused_masks(model: ir.Model) -> None:
+    """A Dropout's mask that nobody reads hides that it does nothing."""
+    for node in model.graph:
+        if node.op_type == "Dropout" and len(node.outputs) == 2:
+            mask = node.outputs[1]
+            if not mask.uses() and not mask.is_graph_output():
+                node.resize_outputs(1)

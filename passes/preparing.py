@@ -1,0 +1,42 @@
+"""The front of the compiler: a model whose shapes are known and which holds nothing that is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from gossamer.runtime.errors import ModelError
+
+from .input_shapes import apply_input_shapes, require_static_inputs
+from .recipe import load_recipe
+from .running import run_passes
+from .shapes import infer_shapes, static_shape
+
+__all__ = ["prepare"]
+
+
+def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+    """A copy of `model` for the compiler; `model` itself stays as it is.
+
+    Ensured: one opset; every input has a static shape; types and shapes are filled in wherever ONNX can
+    infer them; constants are initializers of the graph; functions are inlined but for calls of `gossamer`
+    formats, whose inputs are initializers; batch norms and pads are folded; nothing is unused; node names
+    are unique. Raises OptionError for a dimension without a size, ModelError where the given shapes do not
+    fit the graph.
+    """
+    prepared = model.clone()
+    apply_input_shapes(prepared, input_shapes or {})
+    require_static_inputs(prepared)
+    run_passes(prepared, load_recipe("default"))
+    infer_shapes(prepared)
+    _check_outputs(prepared)
+    return prepared
+
+
+def _check_outputs(model: ir.Model) -> None:
+    """A graph output whose declared rank contradicts what inference finds would be wrong code later."""
+    for value in model.graph.outputs:
+        shape = static_shape(value)
+        if shape is not None and any(size < 0 for size in shape):
+            raise ModelError("an output has a negative size", where=value.name, got=list(shape))

@@ -1,0 +1,36 @@
+"""Shape inference: what ONNX can tell of every value's type and shape."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+__all__ = ["infer_shapes", "shape_text", "static_shape"]
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Fill in types and shapes in place; what cannot be inferred stays as it was."""
+    logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    finally:
+        logger.setLevel(level)
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The value's shape where each dimension is a number, else None."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return value.shape.numpy()
+
+
+def shape_text(shape: ir.Shape | None) -> str:
+    """A shape as people write it: `[batch, 3, 224, 224]`."""
+    if shape is None:
+        return "unknown"
+    dims = [d if isinstance(d, int) else (d.value or "?") for d in shape]
+    return "[" + ", ".join(str(d) for d in dims) + "]"

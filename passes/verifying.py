@@ -1,0 +1,122 @@
+"""A converted model is compared with its source by running both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from gossamer.runtime.comparing import tensor_error
+from gossamer.runtime.errors import JobError
+from gossamer.runtime.feeds import random_feeds
+
+from .reference import OnnxTensor, Runnable, onnx_io, run_onnx
+from .report import OutputCheck, Report
+
+__all__ = ["EXACT_TOLERANCE", "ExactChecker", "sample_feeds", "verify_conversion"]
+
+Array = npt.NDArray[Any]
+EXACT_TOLERANCE = 1e-4
+"""Largest error of an exact conversion, in units of the output's spread: room for rounding, no more."""
+
+
+def sample_feeds(
+    model: Runnable, input_shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0
+) -> dict[str, Array]:
+    """Random feeds for `model`; a dimension without a size, given or in `input_shapes`, is 1."""
+    given = input_shapes or {}
+    inputs = [
+        OnnxTensor(
+            t.name, t.dtype, tuple(given.get(t.name, [d if isinstance(d, int) else 1 for d in t.shape]))
+        )
+        for t in onnx_io(model)[0]
+    ]
+    return random_feeds(inputs, seed)  # type: ignore[arg-type]  # every size is a number now
+
+
+def verify_conversion(
+    before: Runnable,
+    after: Runnable,
+    report: Report,
+    feeds: Mapping[str, Array],
+    max_error: float | None = None,
+) -> list[OutputCheck]:
+    """Compare all outputs of `after` with those of `before`, write that into `report` and return it.
+
+    Where every pass that changed something is exact, errors stay below EXACT_TOLERANCE of the spread; a
+    lossy conversion is bounded by `max_error` only, where that is given. Raises JobError naming the worst
+    output.
+    """
+    tolerance = EXACT_TOLERANCE if report.exact else max_error
+    expected = run_onnx(before, feeds)
+    checks = compare_outputs(_names(after), expected, run_onnx(after, feeds), tolerance, "all")
+    report.checks.extend(checks)
+    _raise_if_failed(checks, "the converted model differs from its source")
+    return checks
+
+
+def compare_outputs(
+    names: Sequence[str], expected: Sequence[Array], got: Sequence[Array], tolerance: float | None, stage: str
+) -> list[OutputCheck]:
+    """One check for each output."""
+    if len(expected) != len(got):
+        raise JobError("the number of outputs has changed", expected=len(expected), got=len(got))
+    return [_check(*each, tolerance, stage) for each in zip(names, expected, got, strict=True)]
+
+
+def _check(name: str, expected: Array, got: Array, tolerance: float | None, stage: str) -> OutputCheck:
+    if expected.dtype.kind in "OUS":
+        difference = 0.0 if np.array_equal(expected, got) else float("inf")
+        error, spread = difference, 1.0
+    else:
+        measured = tensor_error(expected, got)
+        error, spread = measured.max_abs, measured.spread
+    relative = error / spread
+    # A NaN is beyond every bound.
+    passed = tolerance is None or relative <= tolerance
+    return OutputCheck(name, error, spread, relative, tolerance, passed, stage)
+
+
+def _names(model: Runnable) -> list[str]:
+    return [tensor.name for tensor in onnx_io(model)[1]]
+
+
+def _raise_if_failed(checks: Sequence[OutputCheck], what: str) -> None:
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        worst = max(failed, key=lambda check: check.relative)
+        raise JobError(
+            what,
+            where=f"output {worst.output!r}",
+            expected=f"an error of at most {worst.tolerance:g} of the spread",
+            got=f"{worst.relative:.3g}",
+        )
+
+
+class ExactChecker:
+    """Watches a conversion: what exact passes give must match what they were given, lossy ones set a new
+    reference.
+
+    `begin` is called before and `end` after a run of passes that are all exact.
+    """
+
+    def __init__(self, feeds: Mapping[str, Array]) -> None:
+        self._feeds = feeds
+        self._expected: list[Array] = []
+        self.checks: list[OutputCheck] = []
+
+    def begin(self, model: ir.Model) -> None:
+        """Remember what `model` gives."""
+        self._expected = run_onnx(model, self._feeds)
+
+    def end(self, model: ir.Model, passes: Sequence[str]) -> None:
+        """Compare with what was remembered; raises JobError naming the passes."""
+        label = f"{passes[0]} to {passes[-1]}" if len(passes) > 1 else passes[0]
+        got = run_onnx(model, self._feeds)
+        names = [str(value.name) for value in model.graph.outputs]
+        checks = compare_outputs(names, self._expected, got, EXACT_TOLERANCE, label)
+        self.checks.extend(checks)
+        _raise_if_failed(checks, f"passes that claim to be exact ({label}) changed the model's results")
