@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""PyTorch to ONNX: an exporter, and a zoo of architectures with seeded weights."""

@@ -85,13 +85,15 @@ def node_label(node: ir.Node) -> str:
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Bytes of the initializers of every graph; no tensor is read."""
-    return sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
+    """Bytes of the initializers of every graph and of the tensors in nodes; no tensor is read."""
+    stored = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
+    inside = (
+        attribute.as_tensor()
+        for node in model.graph.all_nodes()
+        for attribute in node.attributes.values()
+        if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
     )
+    return sum(tensor.nbytes for tensor in (*stored, *inside) if tensor is not None)
 
 
 def record_removed(report: PassReport, before: Iterable[ir.Node], model: ir.Model, detail: str) -> None:

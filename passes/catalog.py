@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from gossamer.runtime.errors import OptionError, nearest
 
 from .base import STAGES, Pass
+from .options import check_options
 
 __all__ = ["find_pass", "make_pass", "pass_names"]
 
@@ -57,29 +55,4 @@ def find_pass(name: str) -> type[Pass]:
 def make_pass(name: str, options: Mapping[str, Any], where: str = "") -> Pass:
     """The pass called `name` with checked `options`. Raises OptionError naming option, expected and got."""
     kind = find_pass(name)
-    where = where or name
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]  # every pass is a dataclass
-    checked = {key: _check(kind, key, value, known, where) for key, value in options.items()}
-    return kind(**checked)
-
-
-def _check(kind: type[Pass], key: str, value: Any, known: list[str], where: str) -> Any:
-    if key not in known:
-        raise OptionError(
-            f"unknown option {key!r}",
-            where=where,
-            expected="one of " + ", ".join(known) if known else "no options",
-            advice=nearest(key, known),
-        )
-    try:
-        return TypeAdapter(_hints(kind)[key]).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise OptionError(
-            f"option {key!r} is wrong", where=where, expected=first["msg"], got=repr(first["input"])
-        ) from None
-
-
-@cache
-def _hints(kind: type[Pass]) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    return kind(**check_options(kind, options, where or name))

@@ -15,6 +15,9 @@ from .shapes import infer_shapes, static_shape
 
 __all__ = ["prepare"]
 
+_FOLD_MORE = "fold-constants.limit_bytes=16777216"
+"""A file should not grow by what it can compute; a compiled model computes it at each run."""
+
 
 def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
     """A copy of `model` for the compiler; `model` itself stays as it is.
@@ -28,7 +31,7 @@ def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = 
     prepared = model.clone()
     apply_input_shapes(prepared, input_shapes or {})
     require_static_inputs(prepared)
-    run_passes(prepared, load_recipe("default"))
+    run_passes(prepared, load_recipe("default").with_settings([_FOLD_MORE]))
     infer_shapes(prepared)
     _check_outputs(prepared)
     return prepared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .catalog import pass_names as pass_names
 from .input_shapes import apply_input_shapes
 from .naming import name_everything
 from .recipe import Recipe
-from .report import PassReport, Report
+from .report import OutputCheck, PassReport, Report
 
 __all__ = ["Feeds", "Progress", "convert_model", "pass_names", "run_passes"]
 
@@ -32,17 +33,22 @@ def convert_model(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     calibration: Sequence[Feeds] | None = None,
     progress: Progress | None = None,
+    check_with: Feeds | None = None,
 ) -> tuple[ir.Model, Report]:
     """A converted copy of `model`, and the account of it; `model` itself stays as it is.
 
     `input_shapes` fixes inputs; symbolic dimensions without a size stay symbolic. `calibration` holds feeds
-    for passes that measure activations; where no pass of the recipe does, the report says so. Raises
-    GossamerError.
+    for passes that measure activations; where no pass of the recipe does, the report says so. With the
+    feeds `check_with`, a recipe that is lossy somewhere has each run of its exact passes checked on its
+    own. Raises GossamerError.
     """
     converted = model.clone()
     apply_input_shapes(converted, input_shapes or {})
     report = Report(model.graph.name or "model", recipe.name, bytes_before=weight_bytes(model))
-    report.passes = run_passes(converted, recipe, progress)
+    if check_with is not None and not all(step.exact for step in recipe.build()):
+        report.passes, report.checks = _run_checked(converted, recipe, progress, check_with)
+    else:
+        report.passes = run_passes(converted, recipe, progress)
     report.bytes_after = weight_bytes(converted)
     if calibration and report.passes:
         report.passes[0].notes.append("no pass of this recipe uses calibration data")
@@ -51,14 +57,49 @@ def convert_model(
 
 def run_passes(model: ir.Model, recipe: Recipe, progress: Progress | None = None) -> list[PassReport]:
     """Run the recipe's passes over `model` in place; their accounts in order."""
+    return _run_all(recipe.build(), model, _Steps(progress, len(recipe.passes)))
+
+
+def _run_checked(
+    model: ir.Model, recipe: Recipe, progress: Progress | None, feeds: Feeds
+) -> tuple[list[PassReport], list[OutputCheck]]:
+    from .verifying import ExactChecker  # onnxruntime, which nothing else here needs
+
+    checker, reports = ExactChecker(feeds), []
+    steps = _Steps(progress, len(recipe.passes))
+    for exact, group in groupby(recipe.build(), key=lambda step: step.exact):
+        if exact:
+            checker.begin(model)
+        done = _run_all(list(group), model, steps)
+        if exact and any(entry.changed for entry in done):
+            checker.end(model, [entry.name for entry in done])
+        reports += done
+    return reports, checker.checks
+
+
+class _Steps:
+    """Counts passes for whoever shows progress."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def start(self, label: str) -> None:
+        if self._progress is not None:
+            self._progress(label, self._done, self._total)
+
+    def end(self, label: str) -> None:
+        self._done += 1
+        if self._progress is not None and self._done == self._total:
+            self._progress(label, self._done, self._total)
+
+
+def _run_all(passes: Sequence[Pass], model: ir.Model, steps: _Steps) -> list[PassReport]:
     name_everything(model)
-    passes, reports = recipe.build(), []
-    for index, step in enumerate(passes):
-        if progress is not None:
-            progress(step.pass_name(), index, len(passes))
+    reports = []
+    for step in passes:
+        steps.start(step.pass_name())
         reports.append(_run(step, model))
-    if progress is not None:
-        progress("done", len(passes), len(passes))
+        steps.end(step.pass_name())
     return reports
 
 

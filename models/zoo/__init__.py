@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""Architectures, one file each, found by name; `gossamer.models.export.ZooModel` says what a file gives."""

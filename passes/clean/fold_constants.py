@@ -40,7 +40,7 @@ class FoldConstants(Pass):
     its size is known before it is computed, so that a small model cannot ask for a large one.
     """
 
-    limit_bytes: Annotated[int, Field(ge=0)] = 4 << 20
+    limit_bytes: Annotated[int, Field(ge=0)] = 64 << 10
     stage: ClassVar[str] = "clean"
     exact: ClassVar[bool] = True
 
@@ -87,8 +87,8 @@ class FoldConstants(Pass):
 
 def _input_bytes(node: ir.Node) -> int:
     """Bytes of constants that vanish with the node."""
-    sizes = {v.name: v.const_value.nbytes for v in node.inputs if v is not None and v.const_value is not None}
-    return sum(sizes.values())
+    mine = {v for v in node.inputs if v is not None and all(use.node is node for use in v.uses())}
+    return sum(value.const_value.nbytes for value in mine if value.const_value is not None)
 
 
 def _output_bytes(node: ir.Node, versions: dict[str, int]) -> int | None:

@@ -44,8 +44,28 @@ class RemoveIdentities(Pass):
         with functions_aside(model), keeping_names(model):
             RewritePass(_RULES)(model)
             IdentityEliminationPass()(model)
+            _give_outputs_a_producer(model)
         name_everything(model)
         record_removed(report, before, model, "did nothing")
+
+
+def _give_outputs_a_producer(model: ir.Model) -> None:
+    """A graph inside a node may not return a value of the graph around it: there an Identity is needed."""
+    for graph in model.graphs():
+        for index, value in enumerate(graph.outputs):
+            if graph is not model.graph and not _is_own(graph, value):
+                node = ir.Node("", "Identity", [value], num_outputs=1)
+                output = node.outputs[0]
+                output.name, output.shape, output.type = f"{value.name}.out", value.shape, value.type
+                graph.append(node)
+                graph.outputs[index] = output
+
+
+def _is_own(graph: ir.Graph, value: ir.Value) -> bool:
+    producer = value.producer()
+    if producer is not None:
+        return producer.graph is graph
+    return value in graph.inputs or graph.initializers.get(value.name or "") is value
 
 
 def _drop_unused_masks(model: ir.Model) -> None:

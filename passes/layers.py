@@ -1,0 +1,167 @@
+"""Layers with constant weights, and passes whose options differ from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Self
+
+import onnx_ir as ir
+
+from gossamer.kernels.formats import DOMAIN
+from gossamer.kernels.formats.base import Array
+from gossamer.runtime.errors import OptionError, nearest
+
+from .base import Pass, node_label
+from .options import check_options
+
+__all__ = ["LAYER_TYPES", "Layer", "LayerPass", "first_layers", "last_layers", "weighted_layers"]
+
+LAYER_TYPES = ("Conv", "Gemm", "MatMul")
+_WEIGHT = 1
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node of LAYER_TYPES and the value that holds its weights.
+
+    `rows_are_outputs` tells the two orientations apart: [N, K, ...] (Conv, Gemm with transB), or [K, N].
+    """
+
+    node: ir.Node
+    weight: ir.Value
+    rows_are_outputs: bool
+
+    @property
+    def groups(self) -> int:
+        """Groups of a convolution, else 1."""
+        return int(self.node.attributes.get_int("group", 1)) if self.node.op_type == "Conv" else 1
+
+    def reason_not_constant(self) -> str:
+        """Why the weights cannot be changed; empty if they can."""
+        producer = self.weight.producer()
+        if producer is not None and producer.domain == DOMAIN:
+            return f"its weights are stored by {producer.op_type} already"
+        if self.weight.const_value is None or self.weight.is_graph_input():
+            return "its weights are not constant"
+        if self.weight.is_graph_output():
+            return "its weights are an output of the model"
+        others = [use.node for use in self.weight.uses() if not _reads_as_weight(use.node, self.weight)]
+        if others:
+            return f"its weights are read by {others[0].op_type} {node_label(others[0])} too"
+        return ""
+
+    def outputs_first(self, array: Array) -> Array:
+        """`array`, shaped like the weights, with the outputs on its first axis."""
+        return array if self.rows_are_outputs else array.T
+
+
+def weighted_layers(model: ir.Model) -> list[Layer]:
+    """Nodes of the main graph that multiply by weights of rank 2 or more, in order."""
+    return [layer for node in model.graph if (layer := _as_layer(node)) is not None]
+
+
+def _as_layer(node: ir.Node) -> Layer | None:
+    if node.domain or node.op_type not in LAYER_TYPES or len(node.inputs) <= _WEIGHT:
+        return None
+    weight = node.inputs[_WEIGHT]
+    if weight is None or not _is_constant(weight):
+        return None
+    if weight.shape is None or len(weight.shape) < 2 or (node.op_type == "MatMul" and len(weight.shape) > 2):
+        return None
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+    return Layer(node, weight, node.op_type == "Conv" or transposed)
+
+
+def _is_constant(value: ir.Value) -> bool:
+    """Whether `value` is an initializer or decoded from initializers by a format."""
+    producer = value.producer()
+    if producer is not None and producer.op_type == "Transpose" and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
+    return value.is_initializer() or (producer is not None and producer.domain == DOMAIN)
+
+
+def _reads_as_weight(node: ir.Node, weight: ir.Value) -> bool:
+    layer = _as_layer(node)
+    return layer is not None and layer.weight is weight and list(node.inputs).count(weight) == 1
+
+
+def first_layers(model: ir.Model, layers: Iterable[Layer]) -> set[ir.Node]:
+    """Layers that see the model's inputs through no other layer."""
+    weighted = {layer.node for layer in layers}
+    reached, first = set(model.graph.inputs), set()
+    for node in model.graph:
+        if any(value in reached for value in node.inputs):
+            if node in weighted:
+                first.add(node)
+            else:
+                reached.update(node.outputs)
+    return first
+
+
+def last_layers(model: ir.Model, layers: Iterable[Layer]) -> set[ir.Node]:
+    """Layers whose results reach the model's outputs through no other layer."""
+    weighted = {layer.node for layer in layers}
+    reached, last = set(model.graph.outputs), set()
+    for node in reversed(model.graph):
+        if any(value in reached for value in node.outputs):
+            if node in weighted:
+                last.add(node)
+            else:
+                reached.update(value for value in node.inputs if value is not None)
+    return last
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPass(Pass):
+    """A pass whose options may differ from layer to layer; the nearest wins.
+
+    The pass's own options hold everywhere; `operators` overrides them by operator type, `nodes` by the name
+    of the node, which may be a pattern (`*`, `?`); of several patterns that match, the later one wins, and
+    an exact name wins over patterns. `skip` leaves a layer as it is.
+    """
+
+    skip: bool = False
+    operators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    layer_options: ClassVar[tuple[str, ...]] = ("skip",)
+    """Options that may be given for one layer."""
+
+    def __post_init__(self) -> None:
+        """Check the overrides as strictly as the options themselves."""
+        for kind, table in (("operators", self.operators), ("nodes", self.nodes)):
+            for key, options in table.items():
+                where = f"{self.pass_name()}: {kind}: {key}"
+                if kind == "operators" and key not in LAYER_TYPES:
+                    raise OptionError(
+                        "not an operator with weights",
+                        where=where,
+                        expected="one of " + ", ".join(LAYER_TYPES),
+                        advice=nearest(key, LAYER_TYPES),
+                    )
+                replace(self, operators={}, nodes={}, **self._checked(options, where))
+
+    def _checked(self, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+        return check_options(type(self), options, where, self.layer_options)
+
+    def at(self, node: ir.Node) -> Self:
+        """This pass with the options that hold for `node`."""
+        merged = dict(self.operators.get(node.op_type, {}))
+        for pattern, options in sorted(self.nodes.items(), key=lambda item: not _WILD & set(item[0])):
+            if node.name is not None and (node.name == pattern or fnmatchcase(node.name, pattern)):
+                merged.update(options)
+        where = f"{self.pass_name()}: {node.name}"
+        return replace(self, operators={}, nodes={}, **self._checked(merged, where)) if merged else self
+
+    def check_names(self, layers: Iterable[Layer]) -> None:
+        """Raises OptionError for a name or pattern that no layer has: it would be skipped silently."""
+        names = [layer.node.name or "" for layer in layers]
+        for pattern in self.nodes:
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
+                raise OptionError(
+                    "no layer with weights has this name",
+                    where=f"{self.pass_name()}: nodes: {pattern}",
+                    advice=nearest(pattern, names),
+                )

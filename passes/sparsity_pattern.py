@@ -1,0 +1,110 @@
+"""Which weights may become zero together: single ones, R x C blocks, or all but N of M."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from gossamer.kernels.formats.base import Array
+from gossamer.runtime.errors import OptionError
+
+__all__ = ["BlockPattern", "GroupPattern", "Pattern", "parse_pattern"]
+
+_LARGEST = 64
+
+
+@dataclass(frozen=True)
+class BlockPattern:
+    """Blocks of `rows` outputs x `columns` inputs of the matrix [outputs, all the rest]; the tails are
+    smaller blocks."""
+
+    rows: int
+    columns: int
+    fixed_sparsity: None = None
+
+    def refusal(self, channels: int) -> str:
+        """Blocks fit every layer: an empty text."""
+        return ""
+
+    def scores(self, weight: Array) -> Array:
+        """Root mean square of each block of `weight` [O, ...]: float64 [blocks down, blocks across]."""
+        squares = weight.reshape(len(weight), -1).astype(np.float64) ** 2
+        return np.sqrt(self._sums(squares) / self._sums(np.ones_like(squares)))
+
+    def _sums(self, matrix: Array) -> Array:
+        down = np.add.reduceat(matrix, np.arange(0, matrix.shape[0], self.rows), axis=0)
+        sums: Array = np.add.reduceat(down, np.arange(0, matrix.shape[1], self.columns), axis=1)
+        return sums
+
+    def keep(self, weight: Array, sparsity: float, lost: int | None = None) -> Array:
+        """Which weights stay: bool, shaped like `weight`. `lost` blocks go if given, else the share
+        `sparsity`."""
+        scores = self.scores(weight)
+        count = round(sparsity * scores.size) if lost is None else lost
+        alive = np.ones(scores.size, bool)
+        # One block stays: a layer without weights would be a constant.
+        alive[np.argsort(scores, axis=None, kind="stable")[: min(count, scores.size - 1)]] = False
+        blocks = alive.reshape(scores.shape).repeat(self.rows, axis=0).repeat(self.columns, axis=1)
+        matrix = blocks[: len(weight), : weight[0].size]
+        return matrix.reshape(weight.shape)
+
+
+@dataclass(frozen=True)
+class GroupPattern:
+    """Of every `of` consecutive input channels of one output (and kernel position), `kept` stay."""
+
+    kept: int
+    of: int
+
+    @property
+    def fixed_sparsity(self) -> float:
+        """The share of zeros that the pattern itself gives."""
+        return 1 - self.kept / self.of
+
+    def refusal(self, channels: int) -> str:
+        """Why a layer with so many input channels cannot have the pattern; empty if it can."""
+        return f"{channels} input channels are no multiple of {self.of}" if channels % self.of else ""
+
+    def scores(self, weight: Array) -> Array:
+        """Magnitude of each weight: float64, [groups, of], channels moved last."""
+        moved = np.moveaxis(weight, 1, -1)
+        return np.abs(moved.reshape(-1, self.of).astype(np.float64))
+
+    def keep(self, weight: Array, sparsity: float, lost: int | None = None) -> Array:
+        """Which weights stay: bool, shaped like `weight`; the pattern alone decides how many."""
+        # Stable and reversed: of equal magnitudes the later ones stay.
+        order = np.argsort(self.scores(weight), axis=1, kind="stable")
+        alive = np.zeros(order.shape, bool)
+        np.put_along_axis(alive, order[:, self.of - self.kept :], True, axis=1)
+        moved_shape = (weight.shape[0], *weight.shape[2:], weight.shape[1])
+        return np.moveaxis(alive.reshape(moved_shape), -1, 1)
+
+
+Pattern = BlockPattern | GroupPattern
+
+
+@cache
+def parse_pattern(text: str) -> Pattern:
+    """The pattern that `element`, `4x1` or `2:4` names. Raises OptionError.
+
+    >>> parse_pattern("2:4")
+    GroupPattern(kept=2, of=4)
+    """
+    if text == "element":
+        return BlockPattern(1, 1)
+    if found := re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", text):
+        rows, columns = map(int, found.groups())
+        if 0 < rows <= _LARGEST and 0 < columns <= _LARGEST:
+            return BlockPattern(rows, columns)
+    if found := re.fullmatch(r"([0-9]{1,3}):([0-9]{1,3})", text):
+        kept, of = map(int, found.groups())
+        if 0 < kept < of <= _LARGEST:
+            return GroupPattern(kept, of)
+    raise OptionError(
+        "not a sparsity pattern",
+        where=text,
+        expected=f"element, RxC such as 4x1, or N:M such as 2:4 (up to {_LARGEST})",
+    )
