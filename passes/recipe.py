@@ -12,6 +12,7 @@ passes:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -136,9 +137,8 @@ def _from_text(text: str, name: str, folder: Path | None, depth: int) -> Recipe:
 def _base(base: str, name: str, folder: Path | None, depth: int) -> Recipe:
     if depth >= _DEPTH_LIMIT:
         raise OptionError("recipes extend each other without end", where=name)
-    if base not in recipe_names() and folder is not None:
-        return _load(folder / base, depth + 1)
-    return _load(base, depth + 1)
+    is_file = base.endswith((".yaml", ".yml")) and folder is not None
+    return _load(folder / base if is_file and folder else base, depth + 1)
 
 
 def _merge(
@@ -179,7 +179,10 @@ def _check_stages(name: str, passes: Sequence[Pass]) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML's own loader silently takes."""
+    """Refuses a key that is given twice, and reads plain text by the rules of YAML 1.2.
+
+    The older rules, which the library has, take the pattern 2:4 for 124 and `no` for false.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -187,6 +190,17 @@ class _StrictLoader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"key {key!r} is given twice")
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {}
+for _tag, _form, _starts in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"null|Null|NULL|~|", ["", *"nN~"]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    _form_of_whole = re.compile(rf"^(?:{_form})$")
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form_of_whole, [*_starts])
 
 
 def _parse_yaml(text: str, where: str) -> Any:

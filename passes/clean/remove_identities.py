@@ -21,8 +21,6 @@ _RULES = (
     *rules.add_0_rule.commute(),
     rules.sub_0_rule,
     rules.div_by_1_rule,
-    rules.dropout_zero_rule,
-    rules.dropout_inference_rule,
     rules.no_op_cast_rule,
     rules.no_op_expand_rule,
     rules.no_op_transpose_rule,
@@ -40,7 +38,7 @@ class RemoveIdentities(Pass):
     def apply(self, model: ir.Model, report: PassReport) -> None:
         """Remove in place; each node that vanishes is a change."""
         before = list(model.graph)
-        _drop_unused_masks(model)
+        _make_dropouts_identities(model)
         with functions_aside(model), keeping_names(model):
             RewritePass(_RULES)(model)
             IdentityEliminationPass()(model)
@@ -68,10 +66,21 @@ def _is_own(graph: ir.Graph, value: ir.Value) -> bool:
     return value in graph.inputs or graph.initializers.get(value.name or "") is value
 
 
-def _drop_unused_masks(model: ir.Model) -> None:
-    """A Dropout's mask that nobody reads hides that it does nothing."""
-    for node in model.graph:
-        if node.op_type == "Dropout" and len(node.outputs) == 2:
-            mask = node.outputs[1]
-            if not mask.uses() and not mask.is_graph_output():
-                node.resize_outputs(1)
+def _make_dropouts_identities(model: ir.Model) -> None:
+    """A Dropout gives back its input unless it trains; onnxscript's rules know only its old form."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Dropout" or node.domain or _trains(node):
+            continue
+        mask = node.outputs[1] if len(node.outputs) > 1 else None
+        if mask is None or not (mask.uses() or mask.is_graph_output()):
+            node.resize_outputs(1)
+            node.resize_inputs(1)
+            node.attributes.clear()
+            node.op_type = "Identity"
+
+
+def _trains(node: ir.Node) -> bool:
+    flag = node.inputs[2] if len(node.inputs) > 2 else None
+    if flag is None:
+        return False
+    return flag.const_value is None or bool(flag.const_value.numpy().any())

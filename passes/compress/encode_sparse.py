@@ -62,7 +62,8 @@ class EncodeSparse(LayerPass):
             elif reason := settings._refusal(layer, opset):
                 refuse(report, layer.node, reason)
             else:
-                done.update(settings._encode(model, layer, report))
+                settings._encode(model, layer, report)
+                done.add(layer.weight)
         if done:
             function = find_format("block-sparse").function(opset)
             model.functions[function.identifier()] = function
@@ -94,8 +95,8 @@ class EncodeSparse(LayerPass):
             return rows, columns
         return min(_CANDIDATES, key=lambda block: _stored_bytes(weight, *block))
 
-    def _encode(self, model: ir.Model, layer: Layer, report: PassReport) -> set[ir.Value]:
-        """Replace the weight by a call; the values that hold it from now on."""
+    def _encode(self, model: ir.Model, layer: Layer, report: PassReport) -> None:
+        """Replace the weight by a call."""
         tensor = layer.weight.const_value
         assert tensor is not None
         weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
@@ -105,7 +106,7 @@ class EncodeSparse(LayerPass):
         bits = stored.bits_per_weight(parts, weight.shape)
         detail = f"{rows}x{columns} blocks, {len(parts['values'])} kept, {bits:.2f} bits per weight"
         change(report, layer.node, detail, tensor.nbytes, stored.stored_bytes(parts))
-        return _replace_weight(model, layer, parts, weight.shape)
+        _replace_weight(model, layer, parts, weight.shape)
 
 
 def _stored_bytes(weight: Array, rows: int, columns: int) -> int:
@@ -124,9 +125,7 @@ def _orientations(layer: Layer) -> set[bool]:
     }
 
 
-def _replace_weight(
-    model: ir.Model, layer: Layer, parts: dict[str, Array], shape: tuple[int, ...]
-) -> set[ir.Value]:
+def _replace_weight(model: ir.Model, layer: Layer, parts: dict[str, Array], shape: tuple[int, ...]) -> None:
     graph, old, stored = model.graph, layer.weight, find_format("block-sparse")
     name = old.name or "weight"
     readers = [(use.node, use.idx) for use in old.uses()]
@@ -155,7 +154,6 @@ def _replace_weight(
         node.replace_input_with(index, value)
     # They depend on initializers only, so the start of the graph precedes every reader, inside graphs too.
     graph.insert_before(graph[0], nodes)
-    return {value}
 
 
 def _typed(value: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:

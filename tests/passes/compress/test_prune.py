@@ -1,0 +1,154 @@
+"""Pruning zeroes the smallest blocks, exactly as many as asked, and only where it may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.passes.compress.prune import Prune
+from gossamer.passes.report import PassReport
+from gossamer.passes.sparsity_pattern import parse_pattern
+from gossamer.runtime.errors import OptionError
+
+PATTERNS = ["element", "2x1", "4x1", "8x1", "1x4", "4x4"]
+
+
+def prune(model: ir.Model, **options: Any) -> PassReport:
+    report: PassReport = Prune(**options)(model).report  # type: ignore[attr-defined]
+    return report
+
+
+def weight(model: ir.Model, name: str) -> Any:
+    tensor = model.graph.initializers[name].const_value
+    assert tensor is not None
+    return tensor.numpy()
+
+
+@given(st.sampled_from(PATTERNS), st.integers(1, 20), st.integers(1, 20), st.floats(0, 0.99))
+def test_as_many_blocks_go_as_asked_and_the_smallest(
+    text: str, rows: int, inner: int, sparsity: float
+) -> None:
+    pattern = parse_pattern(text)
+    array = np.random.default_rng(rows * 31 + inner).standard_normal((rows, inner, 1, 1)).astype(np.float32)
+    scores = pattern.scores(array)
+    keep = pattern.keep(array, sparsity)
+    assert keep.shape == array.shape
+    left = pattern.scores(np.where(keep, array, np.float32(0))) > 0
+    gone = min(round(sparsity * scores.size), scores.size - 1)
+    assert np.count_nonzero(~left) == gone
+    assert gone == 0 or scores[~left].max() <= scores[left].min()
+
+
+@given(st.sampled_from(["2:4", "1:4", "4:8"]), st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
+def test_of_every_m_channels_n_stay(text: str, outputs: int, groups: int, seed: int) -> None:
+    kept, of = map(int, text.split(":"))
+    array = np.random.default_rng(seed).standard_normal((outputs, groups * of, 3, 3)).astype(np.float32)
+    keep = parse_pattern(text).keep(array, 0)
+    per_group = keep.reshape(outputs, groups, of, 3, 3).sum(axis=2)
+    assert (per_group == kept).all()
+    grouped = np.abs(array).reshape(outputs, groups, of, 3, 3)
+    smallest_kept = np.where(keep.reshape(grouped.shape), grouped, np.inf).min(axis=2)
+    largest_lost = np.where(keep.reshape(grouped.shape), 0, grouped).max(axis=2)
+    assert (largest_lost <= smallest_kept).all()
+
+
+def test_equal_scores_fall_in_the_order_of_their_index() -> None:
+    keep = parse_pattern("4x1").keep(np.ones((8, 4), np.float32), 0.5)
+    assert not keep[:4].any()
+    assert keep[4:].all()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_sparsity_is_reached_in_each_pattern(cnn: ir.Model, pattern: str) -> None:
+    prune(cnn, sparsity=0.75, pattern=pattern)
+    zeros = np.mean(weight(cnn, "w2") == 0)
+    assert abs(zeros - 0.75) < 0.01
+    assert weight(cnn, "w2").dtype == np.float32
+    assert np.count_nonzero(weight(cnn, "w4") == 0) == 0
+
+
+def test_a_global_scope_ranks_layers_together(cnn: ir.Model) -> None:
+    value = cnn.graph.initializers["w3"]
+    value.const_value = ir.Tensor(weight(cnn, "w3") * np.float32(100), name="w3")
+    prune(cnn, sparsity=0.3, pattern="element", scope="global")
+    lost = [np.count_nonzero(weight(cnn, name) == 0) for name in ("w2", "w3")]
+    assert lost[0] > 10 * lost[1]
+    assert sum(lost) == round(0.3 * (64 * 32 + 50 * 64))
+
+
+def test_a_global_scope_with_two_sparsities_is_refused(cnn: ir.Model) -> None:
+    with pytest.raises(OptionError, match="one pattern and one sparsity"):
+        prune(cnn, sparsity=0.3, scope="global", nodes={"pointwise1": {"sparsity": 0.5}})
+
+
+def test_the_nearest_option_wins(cnn: ir.Model) -> None:
+    report = prune(
+        cnn,
+        sparsity=0.2,
+        pattern="element",
+        layers=("Conv", "Gemm"),
+        keep_last=False,
+        min_elements=0,
+        operators={"Gemm": {"sparsity": 0.5}},
+        nodes={"pointwise2": {"sparsity": 0.9}, "pointwise*": {"sparsity": 0.7}},
+    )
+    zeros = {c.node: round(float(c.detail.split("%")[0])) for c in report.changed}
+    assert zeros == {"pointwise1": 70, "pointwise2": 90, "classifier": 50}
+
+
+def test_a_skipped_layer_says_so(cnn: ir.Model) -> None:
+    report = prune(cnn, nodes={"pointwise1": {"skip": True}})
+    assert ("pointwise1", "the recipe skips it") in [(r.node, r.reason) for r in report.refused]
+
+
+def test_a_name_that_no_layer_has_is_refused(cnn: ir.Model) -> None:
+    with pytest.raises(OptionError, match="did you mean pointwise1"):
+        prune(cnn, nodes={"pointwize1": {"skip": True}})
+
+
+@pytest.mark.parametrize(
+    ("options", "node", "reason"),
+    [
+        ({"pattern": "2:4"}, "square", "not 1x1"),
+        ({"pattern": "3:7", "kernels": "all"}, "square", "50 input channels are no multiple of 7"),
+        ({"min_elements": 5000}, "pointwise1", "2048 weights are too few, the least is 5000"),
+        ({"keep_first": False}, "stem", "a 3x3 kernel, not 1x1"),
+        ({"layers": ("Gemm",)}, "pointwise1", "the recipe prunes Gemm only"),
+        ({"layers": ("Gemm",)}, "classifier", "a last layer"),
+    ],
+)
+def test_each_refusal_has_its_reason(cnn: ir.Model, options: dict[str, Any], node: str, reason: str) -> None:
+    report = prune(cnn, **options)
+    (got,) = (refusal.reason for refusal in report.refused if refusal.node == node)
+    assert reason in got
+
+
+def test_weights_that_something_else_reads_stay(build: Any) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    g (float[1, 40, 1, 1] x) => (float[1, 40, 1, 1] y, float[40, 40, 1, 1] z) {
+      [first] a = Conv (x, w)  [second] b = Conv (a, w)  [third] c = Conv (b, v)  [last] y = Conv (c, v)
+      [reader] z = Neg (v)
+    }"""
+    rng = np.random.default_rng(0)
+    model = build(text, {n: rng.standard_normal((40, 40, 1, 1), dtype=np.float32) for n in "wv"})
+    report = prune(model, keep_first=False, keep_last=False)
+    assert [change.node for change in report.changed] == ["first"]
+    assert [(r.node, r.reason) for r in report.refused] == [
+        ("second", "it shares the weights of first, which are pruned there"),
+        ("third", "its weights are read by Neg reader too"),
+        ("last", "its weights are read by Neg reader too"),
+    ]
+
+
+def test_half_precision_stays_half_precision(build: Any) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    g (float16[1, 40, 1, 1] x) => (float16[1, 40, 1, 1] y) { y = Conv (x, w) }"""
+    model = build(text, {"w": np.random.default_rng(0).standard_normal((40, 40, 1, 1)).astype(np.float16)})
+    prune(model, keep_first=False, keep_last=False, sparsity=0.5)
+    assert weight(model, "w").dtype == np.float16
+    assert np.mean(weight(model, "w") == 0) == 0.5
