@@ -15,18 +15,19 @@ from .stored_tensors import tensor_bytes, tensors_of
 __all__ = ["check_external_data"]
 
 _DIGESTS = {40: "sha1", 64: "sha256"}
+_SMALL = 4096
+"""Bytes of a tensor that is not worth mapping; ONNX's checker opens the files of those up to 1,000 bytes."""
 _COPY_ADVICE = "copy the data file into the model's folder"
 
 
 def check_external_data(proto: onnx.ModelProto, folder: Path | None) -> None:
     """Check where each external tensor lies, its length and its checksum; raises ModelError.
 
-    Tensors outside the main graph's initializers are read into the model, since nothing downstream maps
-    those.
+    Small tensors, and those outside the main graph's initializers, are read into the model.
     """
-    mapped = {id(tensor) for tensor in proto.graph.initializer}
+    mapped = len(proto.graph.initializer)
     digests: dict[Path, dict[str, str]] = {}
-    for tensor in tensors_of(proto):
+    for index, tensor in enumerate(tensors_of(proto)):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         if folder is None:
@@ -39,7 +40,7 @@ def check_external_data(proto: onnx.ModelProto, folder: Path | None) -> None:
         path = _data_file(tensor.name, entries.get("location", ""), folder)
         offset = _check_extent(tensor, entries, path)
         _check_digest(tensor.name, entries.get("checksum"), path, digests)
-        if id(tensor) not in mapped:
+        if index >= mapped or tensor_bytes(tensor) <= _SMALL:
             _inline(tensor, path, offset)
 
 

@@ -11,8 +11,8 @@ from gossamer.runtime.errors import ModelError
 
 __all__ = ["NESTING_LIMIT", "put_in_order"]
 
-NESTING_LIMIT = 32
-"""Graphs inside nodes inside graphs: deeper than any real model, and far from Python's recursion limit."""
+NESTING_LIMIT = 16
+"""Graphs inside nodes inside graphs: deeper than any real model, and within protobuf's own limit."""
 
 
 def put_in_order(proto: onnx.ModelProto) -> None:

@@ -8,10 +8,11 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import ModelError
 
+from .base import node_label
 from .input_shapes import apply_input_shapes, require_static_inputs
 from .recipe import load_recipe
 from .running import run_passes
-from .shapes import infer_shapes, static_shape
+from .shapes import contradiction, infer_shapes, static_shape
 
 __all__ = ["prepare"]
 
@@ -33,13 +34,16 @@ def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = 
     require_static_inputs(prepared)
     run_passes(prepared, load_recipe("default").with_settings([_FOLD_MORE]))
     infer_shapes(prepared)
-    _check_outputs(prepared)
+    _check_unknown(prepared)
     return prepared
 
 
-def _check_outputs(model: ir.Model) -> None:
-    """A graph output whose declared rank contradicts what inference finds would be wrong code later."""
-    for value in model.graph.outputs:
-        shape = static_shape(value)
-        if shape is not None and any(size < 0 for size in shape):
-            raise ModelError("an output has a negative size", where=value.name, got=list(shape))
+def _check_unknown(model: ir.Model) -> None:
+    """Where shapes stay unknown, find out whether the graph contradicts itself; raises ModelError if so."""
+    unknown = [v for n in model.graph for v in n.outputs if v.name and static_shape(v) is None]
+    reason = contradiction(model) if unknown else ""
+    if reason:
+        producer = unknown[0].producer()
+        raise ModelError(
+            f"the shapes do not fit: {reason}", where=node_label(producer) if producer is not None else None
+        )

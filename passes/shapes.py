@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
+from onnx_ir.passes.common._c_api_utils import call_onnx_api
 
-__all__ = ["infer_shapes", "shape_text", "static_shape"]
+__all__ = ["contradiction", "infer_shapes", "shape_text", "static_shape"]
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -21,6 +23,16 @@ def infer_shapes(model: ir.Model) -> None:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
     finally:
         logger.setLevel(level)
+
+
+def contradiction(model: ir.Model) -> str:
+    """What inference finds wrong with the shapes, in one line; empty if nothing."""
+    try:
+        call_onnx_api(lambda proto: onnx.shape_inference.infer_shapes(proto, False, True, False), model)
+    except onnx.shape_inference.InferenceError as error:
+        text = " ".join(str(error).split()).removeprefix("[ShapeInferenceError] ")
+        return text if len(text) <= 300 else text[:300] + "…"
+    return ""
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

@@ -43,7 +43,7 @@ def _subgraphs(nodes: object) -> Iterator[onnx.GraphProto]:
 
 
 def tensors_of(proto: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Every stored tensor: initializers and attributes, at any depth."""
+    """Every stored tensor, at any depth: initializers of the main graph, then all others."""
     for graph in graphs_of(proto):
         yield from graph.initializer
         yield from _attribute_tensors(graph.node)

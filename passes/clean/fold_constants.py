@@ -25,7 +25,7 @@ __all__ = ["FoldConstants"]
 
 _KEPT = frozenset({"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"})
 """Quantised weights stay quantised."""
-_DATA_SIZED = frozenset({"NonZero", "Unique", "Compress", "Slice", "Squeeze", "If", "StringNormalizer"})
+_DATA_SIZED = frozenset({"NonZero", "Unique", "Compress", "Slice", "Squeeze", "StringNormalizer"})
 """Output shapes that inference may not know, but which never outgrow the inputs."""
 _ROUNDS = 6
 _SMALL = 64

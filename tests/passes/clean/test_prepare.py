@@ -17,7 +17,7 @@ from gossamer.passes.reference import run_onnx
 from gossamer.passes.report import Report
 from gossamer.passes.shapes import static_shape
 from gossamer.passes.verifying import sample_feeds, verify_conversion
-from gossamer.runtime.errors import OptionError
+from gossamer.runtime.errors import ModelError, OptionError
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 SHARED = Path(__file__).parents[3] / ".." / "shared" / "models"
@@ -135,3 +135,10 @@ def test_a_dimension_of_size_one_is_no_constant(build: Any) -> None:
     text = f"{HEAD} g (float[1, 3] x) => (float[1, 3] y) {{ y = Mul (x, w) }}"
     prepared = prepare(build(text, {"w": np.array([1, 1, 2], np.float32)}))
     assert [node.op_type for node in prepared.graph] == ["Mul"]
+
+
+def test_a_shape_that_does_not_fit_the_graph_names_the_node(build: Any) -> None:
+    text = f"{HEAD} g (float[1, 3] x) => (float[1, 4] y) {{ [mix] t = MatMul (x, w)  [act] y = Relu (t) }}"
+    model = build(text, {"w": np.ones((3, 4), np.float32)})
+    with pytest.raises(ModelError, match=r"mix: the shapes do not fit: .*MatMul"):
+        prepare(model, {"x": [1, 5]})
