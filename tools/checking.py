@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,20 @@ __all__ = ["TOLERANCE", "Check", "check_outputs", "compare_engines", "require_ag
 TOLERANCE = 1e-4  # of each output's spread, against onnxruntime on the same file
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Check:
     """What one run of a built artifact showed.
 
-    `where` is the machine that ran it ("in process", "wasmtime (simd)", "qemu-aarch64"), or None with the
-    `reason` why nothing here could; `errors` holds a row per output.
+    `where` is what ran it ("in process", "wasmtime (simd)", "qemu-aarch64"), or None with the `reason` why
+    nothing here could; `errors` holds a row per output.
     """
 
     where: str | None
     reason: str = ""
-    errors: tuple[dict[str, Any], ...] = field(default=())
+    errors: tuple[Row, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -41,29 +41,48 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {"where": self.where, "reason": self.reason, "worst": self.worst, "errors": list(self.errors)}
+        return {
+            "where": self.where,
+            "reason": self.reason,
+            "worst": self.worst if self.where else None,
+            "errors": list(self.errors),
+        }
 
 
-def check_outputs(expected: Arrays, got: Arrays) -> tuple[dict[str, Any], ...]:
-    """A row per output: name, shape, dtype and the errors of `got`. Raises InputError when names differ."""
+def check_outputs(expected: Arrays, got: Arrays) -> tuple[Row, ...]:
+    """A row per output: name, shape, dtype and how far `got` lies from `expected`.
+
+    Raises InputError when the names differ, JobError when a shape or dtype does.
+    """
     if set(expected) != set(got):
         raise InputError("the outputs differ in name", expected=sorted(expected), got=sorted(got))
     rows = []
     for name, value in expected.items():
-        row = {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
-        rows.append(row | asdict(tensor_error(value, got[name])))
+        error = tensor_error(value, got[name])
+        rows.append(
+            {
+                "name": name,
+                "shape": list(value.shape),
+                "dtype": str(value.dtype),
+                "max_abs": error.max_abs,
+                "mean_abs": error.mean_abs,
+                "spread": error.spread,
+                "relative": error.relative,
+                "at": list(error.where),
+            }
+        )
     return tuple(rows)
 
 
-def compare_engines(first: Engine, second: Engine, feeds: Arrays) -> list[dict[str, Any]]:
+def compare_engines(first: Engine, second: Engine, feeds: Arrays) -> tuple[Row, ...]:
     """Feed both the same arrays; rows as of `check_outputs`, with `first` as the truth."""
     expected = dict(zip(first.output_names, first.run(feeds), strict=True))
     got = dict(zip(second.output_names, second.run(feeds), strict=True))
-    return list(check_outputs(expected, got))
+    return check_outputs(expected, got)
 
 
 def require_agreement(target: Target, checks: Sequence[Check]) -> None:
-    """Raises JobError naming the worst output when a check is beyond the tolerance."""
+    """Raises JobError naming the first output that is beyond the tolerance."""
     for check in checks:
         for row in check.errors:
             if not row["relative"] <= TOLERANCE:
@@ -71,6 +90,6 @@ def require_agreement(target: Target, checks: Sequence[Check]) -> None:
                     f"output {row['name']} differs from onnxruntime",
                     where=f"{target.name} ({check.where})",
                     expected=f"at most {TOLERANCE:g} of its spread",
-                    got=f"{row['relative']:.2g}",
+                    got=f"{row['relative']:.2g} at {row['at']}",
                     advice="nothing was written",
                 )

@@ -6,16 +6,16 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gossamer.kernels.targets import Target, find_target
 
-from .checking import Check, Reference, check_artifact, require_agreement
+from .checking import Check, require_agreement
 from .console import Progress
-from .options import check_parent, match_inputs
-from .placing import replacing_folder
+from .options import check_parent
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from gossamer.kernels.program import LayerInfo
     from gossamer.runtime import InferenceSession
+
+    from .verifying import Reference
 
     Source = str | Path | bytes | onnx.ModelProto | ir.Model
 
@@ -58,6 +60,33 @@ class Artifact:
         from gossamer.runtime import InferenceSession
 
         return InferenceSession(self.path, threads=threads)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the code that runs, of the weights beside it, and of a session's arena.
+
+        Of several code files (WebAssembly's variants; a shared and a static library) the smallest counts.
+        """
+        from gossamer.runtime.manifest import read_manifest
+
+        manifest = read_manifest(self.path / "manifest.json")
+        code = [c.file for c in manifest.code if c.role in ("shared", "wasm")]
+        code = code or [c.file for c in manifest.code if c.role in ("object", "static")]
+        return {
+            "code_bytes": min(manifest.files[file].bytes for file in code),
+            "weight_bytes": manifest.weights.bytes if manifest.weights.file else 0,
+            "arena_bytes": manifest.arena_bytes,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data, for JSON."""
+        return {
+            "path": str(self.path),
+            "target": self.target.name,
+            "verified": any(check.where for check in self.checks),
+            "checks": [check.to_dict() for check in self.checks],
+            **self.sizes(),
+            "layers": [asdict(layer) for layer in self.layers],
+        }
 
 
 def compile(
@@ -98,10 +127,16 @@ def compile_targets(
     Loading and preparing are done once. `out` appears whole, after every check, or not at all.
     Raises as `compile` does.
     """
+    from gossamer.kernels.building.publishing import published_folder
+
     targets = [find_target(name, options.cpu) for name in names]
     steps = _Steps(options.progress, 2 + 3 * len(targets))
-    with replacing_folder(out) as staging:
-        built = _build_all(model, targets, staging, options, steps)
+    front = _Front(model, options, steps)
+    with published_folder(out) as staging:
+        built = [
+            _build(front, target, staging / target.name if len(targets) > 1 else staging, options, steps)
+            for target in targets
+        ]
     return [replace(a, path=out / a.path.relative_to(staging)) for a in built]
 
 
@@ -116,41 +151,44 @@ class _Steps:
         self._done += 1
 
 
-def _build_all(
-    model: Source, targets: Sequence[Target], staging: Path, options: CompileOptions, steps: _Steps
-) -> list[Artifact]:
-    from gossamer.passes.clean import prepare
-    from gossamer.passes.loading import load_model
+class _Front:
+    """What every target shares: the prepared model, and what onnxruntime gives for the one handed in."""
 
-    steps("loading")
-    loaded = load_model(model)
-    match_inputs(options.input_shapes, [value.name or "" for value in loaded.graph.inputs])
-    steps("preparing")
-    prepared = prepare(loaded, options.input_shapes)
-    reference = Reference(model, threads=options.threads)
-    artifacts = []
-    for target in targets:
-        place = staging / target.name if len(targets) > 1 else staging
-        artifact = _build_one(prepared, target, place, options, steps)
-        if options.verify:
-            steps(f"{target.name}: verifying")
-            artifact = replace(artifact, checks=tuple(check_artifact(place, target, reference)))
-            require_agreement(target, artifact.checks)
-        artifacts.append(artifact)
-    return artifacts
+    def __init__(self, model: Source, options: CompileOptions, steps: _Steps) -> None:
+        from gossamer.passes.clean import prepare
+        from gossamer.passes.loading import load_model
+
+        steps("loading")
+        loaded = load_model(model)
+        steps("preparing")
+        self.prepared = prepare(loaded, options.input_shapes)
+        self._source = loaded if isinstance(model, bytes) else model
+
+    @cached_property
+    def reference(self) -> Reference:
+        """Computed when the first target is checked."""
+        from .verifying import Reference
+
+        return Reference(self._source, self.prepared)
 
 
-def _build_one(
-    prepared: ir.Model, target: Target, place: Path, options: CompileOptions, steps: _Steps
-) -> Artifact:
+def _build(front: _Front, target: Target, place: Path, options: CompileOptions, steps: _Steps) -> Artifact:
     from gossamer.kernels.building import build_artifact
     from gossamer.kernels.lowering import emit_objects, lower
 
     steps(f"{target.name}: generating code")
-    program = lower(prepared, target)
+    program = lower(front.prepared, target)
     objects = emit_objects(program, target)
     steps(f"{target.name}: linking")
     build_artifact(
         program, objects, target, place, embed_weights=options.embed_weights, threads=options.threads
     )
-    return Artifact(place, target, program.layers, program.arena_bytes)
+    artifact = Artifact(place, target, program.layers, program.arena_bytes)
+    if not options.verify:
+        return artifact
+    from .verifying import check_artifact
+
+    steps(f"{target.name}: verifying")
+    checks = tuple(check_artifact(place, target, front.reference))
+    require_agreement(target, checks)
+    return replace(artifact, checks=checks)

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gossamer.runtime.errors import OptionError
+from gossamer.runtime.feeds import read_feeds
+
+from .console import Progress
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -17,3 +22,107 @@ if TYPE_CHECKING:
     from gossamer.passes.report import Report
 
     Source = str | Path | bytes | onnx.ModelProto | ir.Model
+
+__all__ = ["Conversion", "ConvertResult", "convert", "read_calibration"]
+
+Feeds = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """A converted model (an `onnx_ir.Model`) and what every pass did to it."""
+
+    model: ir.Model
+    report: Report
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, whole or not at all. Raises JobError."""
+        from gossamer.passes.saving import save_model
+
+        save_model(self.model, path)
+
+
+def convert(
+    model: Source,
+    recipe: str | Path | Recipe = "default",
+    *,
+    settings: Iterable[str] = (),
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    calibration: Sequence[Feeds] = (),
+    verify: bool = True,
+    max_error: float | None = None,
+    progress: Progress | None = None,
+) -> ConvertResult:
+    """Apply a recipe (a preset's name, a YAML file or a Recipe) and compare the result with the source.
+
+    `settings` are texts `pass.option=value`. An exact recipe must give the same outputs; a lossy one fails
+    only beyond `max_error`, in spreads of each output. Raises InputError, or JobError when a check fails.
+    """
+    job = Conversion(model, recipe, settings, input_shapes or {}, calibration)
+    result = job.run(verify, progress)
+    if verify:
+        job.verify(result, max_error)
+    return result
+
+
+class Conversion:
+    """One conversion in two steps, so that a report can be kept when the second fails."""
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: str | Path | Recipe,
+        settings: Iterable[str] = (),
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
+        calibration: Sequence[Feeds] = (),
+    ) -> None:
+        from gossamer.passes.loading import load_model
+        from gossamer.passes.recipe import load_recipe
+
+        found = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+        self._recipe = found.with_settings(settings)
+        self._shapes = dict(input_shapes or {})
+        self._calibration = calibration
+        self._source = load_model(source)
+        self._feeds: Feeds | None = None
+
+    def run(self, verify: bool = True, progress: Progress | None = None) -> ConvertResult:
+        """Apply the passes; with `verify`, exact passes of a lossy recipe are checked on their own."""
+        from gossamer.passes.running import convert_model
+
+        model, report = convert_model(
+            self._source,
+            self._recipe,
+            input_shapes=self._shapes,
+            calibration=self._calibration,
+            progress=progress,
+            check_with=self._sample() if verify else None,
+        )
+        return ConvertResult(model, report)
+
+    def verify(self, result: ConvertResult, max_error: float | None = None) -> None:
+        """Run source and result on the same inputs; errors go into the report. Raises JobError."""
+        from gossamer.passes.verifying import verify_conversion
+
+        verify_conversion(self._source, result.model, result.report, self._sample(), max_error)
+
+    def _sample(self) -> Feeds:
+        """What both are run on: the first calibration sample, else random inputs."""
+        if self._feeds is None:
+            from gossamer.passes.verifying import sample_feeds
+
+            given = self._calibration
+            self._feeds = dict(given[0] if given else sample_feeds(self._source, self._shapes))
+        return self._feeds
+
+
+def read_calibration(path: Path | None) -> list[Feeds]:
+    """Samples from one .npz file, or from each .npz of a folder in the order of names. Raises InputError."""
+    if path is None:
+        return []
+    if not path.is_dir():
+        return [read_feeds(path)]
+    files = sorted(path.glob("*.npz"))
+    if not files:
+        raise OptionError("the folder holds no .npz file", where=f"--calibrate {path}")
+    return [read_feeds(file) for file in files]

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gossamer.runtime.errors import FeedError, OptionError, UnsupportedError
+from gossamer.runtime.errors import OptionError
 from gossamer.runtime.feeds import random_feeds, read_feeds
 
 from .options import match_inputs
 
+if TYPE_CHECKING:
+    from gossamer.passes.reference import OnnxTensor
+
 __all__ = ["Engine", "Tensor", "artifact_shapes", "is_artifact", "make_feeds", "open_engine"]
 
-_NUMPY_NAMES = {"float": "float32", "double": "float64", "float16": "float16", "bfloat16": "bfloat16"}
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Engine(Protocol):
     inputs: Sequence[Tensor]
     output_names: Sequence[str]
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Every output, in the order of `output_names`."""
         ...
 
@@ -47,75 +50,49 @@ class _ArtifactEngine:
         self.name = str(path)
         self._session = InferenceSession(path, threads=threads)
         self.inputs = [
-            Tensor(i.name, dtype_of(i.type), tuple(int(d) for d in i.shape))
-            for i in self._session.get_inputs()
+            Tensor(i.name, i.dtype, tuple(i.shape)) for i in self._session.get_inputs()
         ]
         self.output_names = [o.name for o in self._session.get_outputs()]
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         return list(self._session.run(None, dict(feeds)))
 
 
 class _OnnxEngine:
     def __init__(self, path: Path, threads: int | None, shapes: Mapping[str, Sequence[int]]) -> None:
-        import onnxruntime as ort
-
         from gossamer.passes.loading import load_model
+        from gossamer.passes.reference import onnx_io, open_onnx
 
         load_model(path)  # our checks come before onnxruntime trusts the file
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many kinds, all for models that it cannot take
-            raise UnsupportedError("onnxruntime cannot run it", where=path, got=first_line(error)) from error
+        with open_onnx(path, threads or 1) as session:  # stays usable: a path needs no temporary file
+            self._session = session
         self.name = str(path)
-        given = self._session.get_inputs()
-        match_inputs(shapes, [i.name for i in given])
-        self.inputs = [_resolve(i, shapes) for i in given]
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        given, outputs = onnx_io(path)
+        match_inputs(shapes, [tensor.name for tensor in given])
+        self.inputs = [_resolve(tensor, shapes) for tensor in given]
+        self.output_names = [tensor.name for tensor in outputs]
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        try:
-            return list(self._session.run(None, dict(feeds)))
-        except Exception as error:  # as above
-            raise FeedError(
-                "onnxruntime refused the run", where=self.name, got=first_line(error)
-            ) from error
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        from gossamer.passes.reference import run_opened
+
+        return run_opened(self._session, feeds)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text; libraries put their traces below it."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def dtype_of(text: str) -> str:
-    """numpy's name of onnxruntime's "tensor(float)". Raises UnsupportedError for sequences and maps."""
-    inner = text.removeprefix("tensor(").removesuffix(")")
-    if not text.startswith("tensor("):
-        raise UnsupportedError("a value that is no tensor", got=text)
-    return _NUMPY_NAMES.get(inner, inner)
-
-
-def _resolve(value: Any, shapes: Mapping[str, Sequence[int]]) -> Tensor:
+def _resolve(tensor: OnnxTensor, shapes: Mapping[str, Sequence[int]]) -> Tensor:
     """The input as it will be fed; a dimension without a number is 1 unless `shapes` says otherwise."""
-    dtype = dtype_of(value.type)
-    declared = list(value.shape or ())
-    wanted = shapes.get(value.name)
-    if wanted is None:
-        return Tensor(value.name, dtype, tuple(d if isinstance(d, int) and d > 0 else 1 for d in declared))
-    fixed = [d if isinstance(d, int) and d > 0 else None for d in declared]
-    fits = len(fixed) == len(wanted) and all(
-        f is None or f == w for f, w in zip(fixed, wanted, strict=True)
+    declared = tensor.shape
+    wanted = tuple(shapes.get(tensor.name, [d if isinstance(d, int) else 1 for d in declared]))
+    fits = len(declared) == len(wanted) and all(
+        isinstance(d, str) or d == w for d, w in zip(declared, wanted, strict=True)
     )
     if not fits:
         raise OptionError(
-            "the shape does not fit", where=f"--input-shape {value.name}", expected=declared, got=list(wanted)
+            "the shape does not fit",
+            where=f"--input-shape {tensor.name}",
+            expected=list(declared),
+            got=list(wanted),
         )
-    return Tensor(value.name, dtype, tuple(wanted))
+    return Tensor(tensor.name, tensor.dtype, wanted)
 
 
 def _check_fixed(inputs: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
@@ -156,11 +133,11 @@ def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of an artifact's inputs, by name. Raises ArtifactError."""
     from gossamer.runtime.manifest import read_manifest
 
-    return {i.name: tuple(i.shape) for i in read_manifest(folder).inputs}
+    return {i.name: tuple(i.shape) for i in read_manifest(folder / "manifest.json").inputs}
 
 
 def make_feeds(
     inputs: Sequence[Tensor], file: Path | None, seed: int = 0
-) -> dict[str, np.ndarray[Any, Any]]:
+) -> dict[str, Array]:
     """Feeds from an .npz file, or random ones from `seed`. Raises FeedError."""
     return read_feeds(file) if file is not None else random_feeds(inputs, seed)

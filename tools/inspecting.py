@@ -28,7 +28,7 @@ def inspect_artifact(folder: Path) -> dict[str, Any]:
     """`{"layers": [...], "totals": {...}}` of an artifact, from its manifest. Raises ArtifactError."""
     from gossamer.runtime.manifest import read_manifest
 
-    read_manifest(folder)  # checks it; below it is plain data
+    read_manifest(folder / "manifest.json")  # checks it; below it is plain data
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     rows = [_layer_row(layer) for layer in manifest["layers"]]
     files = {name: int(entry["bytes"]) for name, entry in manifest["files"].items()}

@@ -9,45 +9,18 @@ from gossamer.runtime.errors import OptionError, nearest
 
 __all__ = ["check_parent", "choose_output", "match_inputs", "parse_shapes", "split_targets"]
 
-_MOST_ELEMENTS = 2**40
 
+def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name from texts `name:1,3,224,224`. Raises OptionError.
 
-def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name from texts `name:1,3,224,224` (`name:` is a scalar). Raises OptionError.
-
-    >>> parse_shapes(["x:1,3,8,8", "n:"])
-    {'x': (1, 3, 8, 8), 'n': ()}
+    >>> parse_shapes(["x:1,3,8,8"])
+    {'x': (1, 3, 8, 8)}
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts:
-        name, colon, dims = text.rpartition(":")
-        if not colon or not name:
-            raise OptionError(
-                "not a shape", where="--input-shape", expected="NAME:DIM,DIM,...", got=repr(text)
-            )
-        if name in shapes:
-            raise OptionError("given twice", where=f"--input-shape {name}")
-        shapes[name] = _parse_dims(name, dims)
-    return shapes
+    if not texts:
+        return {}
+    from gossamer.passes.input_shapes import parse_input_shapes
 
-
-def _parse_dims(name: str, dims: str) -> tuple[int, ...]:
-    words = [word.strip() for word in dims.split(",")] if dims.strip() else []
-    shape = []
-    elements = 1
-    for word in words:
-        if not (word.isascii() and word.isdigit() and int(word) > 0):
-            raise OptionError(
-                "not a dimension",
-                where=f"--input-shape {name}",
-                expected="a positive integer",
-                got=repr(word),
-            )
-        shape.append(int(word))
-        elements *= int(word)
-    if elements > _MOST_ELEMENTS:
-        raise OptionError("too many elements", where=f"--input-shape {name}", got=elements)
-    return tuple(shape)
+    return parse_input_shapes(texts)
 
 
 def match_inputs(shapes: Iterable[str], inputs: Sequence[str]) -> None:

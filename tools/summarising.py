@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,21 +26,10 @@ def summarise(name: str, value: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write an .npz whole or not at all: aside first, then renamed. Raises OSError."""
-    handle, aside = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for name, value in arrays.items():  # not np.savez: an output may be called "file"
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)
-        Path(aside).chmod(0o666 & ~_umask())
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    """Write an .npz whole or not at all. Raises JobError when it cannot be written."""
+    from gossamer.passes.saving import written_whole
 
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    with written_whole(path) as aside, zipfile.ZipFile(aside, "x") as archive:
+        for name, value in arrays.items():  # not np.savez: an output may be called "file"
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)

@@ -1,0 +1,32 @@
+# Two commands: `make demo` shows the whole pipeline, `make test` proves it. Both work on a fresh
+# Debian or Ubuntu machine with Python 3.11 or newer, and make their own .venv.
+
+BIN := .venv/bin
+export PYTHONSAFEPATH := 1
+
+.PHONY: demo test check format models-table clean
+
+demo:
+	@sh tools/install.sh models
+	@$(BIN)/python -m gossamer.tools.demo
+
+test:
+	@sh tools/install_system.sh
+	@sh tools/install.sh dev
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest -q -n auto
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+models-table:
+	$(BIN)/python -m gossamer.tools.model_table ../shared/models -o docs/models.md
+
+clean:
+	rm -rf .venv build demo-out runtime/web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

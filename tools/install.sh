@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes .venv and installs gossamer into it, editable, with the versions of constraints.txt.
+#   sh tools/install.sh models   everything that `make demo` needs
+#   sh tools/install.sh dev      the same with the tools of the tests
+set -eu
+cd "$(dirname "$0")/.."
+kind=${1:-dev}
+stamp=.venv/.installed-$kind
+
+state=$(cat pyproject.toml constraints.txt tools/install.sh | cksum)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$state" ] && .venv/bin/python -c 'import gossamer' 2>/dev/null; then
+    exit 0
+fi
+
+fail() {
+    echo "error: $1" >&2
+    exit 1
+}
+
+find_python() {
+    for name in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    [ -n "$python" ] || fail "no Python 3.11 or newer was found; install python3 or set PYTHON=/path/to/python3"
+    echo "making .venv with $($python --version)"
+    rm -rf .venv
+    "$python" -m venv .venv || fail "cannot make .venv; on Debian and Ubuntu: apt-get install python3-venv"
+fi
+
+pip() {
+    .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"
+}
+
+echo "installing pinned dependencies into .venv (a few minutes, once)"
+pip install -q -c constraints.txt pip setuptools
+pip install -q -c constraints.txt torch # first: the largest, and a build for this machine is kept if present
+if [ "$kind" = dev ]; then
+    pip install -q -c constraints.txt --group dev -e '.[models]'
+else
+    pip install -q -c constraints.txt -e '.[models]'
+fi
+echo "$state" >"$stamp"

@@ -1,0 +1,40 @@
+#!/bin/sh
+# What the tests use beside Python, where it can be had: qemu (ARM programs), Node and Chromium (WebAssembly).
+# A part that cannot be installed is named, and the tests that need it are skipped with that reason.
+set -eu
+cd "$(dirname "$0")/.."
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+wanted=""
+has qemu-aarch64 || has qemu-aarch64-static || wanted="$wanted qemu-user"
+has node || wanted="$wanted nodejs"
+has npm || wanted="$wanted npm"
+has chromium || has chromium-browser || has google-chrome || wanted="$wanted chromium"
+
+if [ -n "$wanted" ]; then
+    if has apt-get && [ "$(id -u)" = 0 ]; then
+        echo "installing$wanted"
+        apt-get update -qq >/dev/null 2>&1 || echo "note: apt-get update failed" >&2
+        for package in $wanted; do
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" \
+                >/dev/null 2>&1 || echo "note: $package could not be installed; its tests are skipped" >&2
+        done
+    else
+        echo "note: not installed, so their tests are skipped:$wanted" >&2
+    fi
+fi
+
+if has npm && [ -f runtime/web/package-lock.json ]; then
+    stamp=runtime/web/node_modules/.installed
+    state=$(cksum <runtime/web/package-lock.json)
+    if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
+        if (cd runtime/web && npm ci --no-audit --no-fund --loglevel=error); then
+            echo "$state" >"$stamp"
+        else
+            echo "note: npm ci failed; the tests of the JavaScript sources are skipped" >&2
+        fi
+    fi
+fi
