@@ -38,14 +38,14 @@ def parse_input_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Give inputs these shapes, in place; a symbol bound by one of them is bound everywhere.
+def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Give inputs these shapes, in place; whether that changed any. A symbol bound once is bound everywhere.
 
     Shapes that followed from the old ones are forgotten. Raises OptionError for an unknown input, another
     rank, or two sizes for one symbol.
     """
     if not shapes:
-        return
+        return False
     inputs = {v.name: v for v in model.graph.inputs if not v.is_initializer()}
     bound: dict[str, int] = {}
     for name, shape in shapes.items():
@@ -60,6 +60,7 @@ def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> 
     changed = _set_shapes(inputs, shapes, bound)
     if changed:
         _forget_shapes(model)
+    return changed
 
 
 def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:

@@ -30,16 +30,17 @@ def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = 
     fit the graph.
     """
     prepared = model.clone()
-    apply_input_shapes(prepared, input_shapes or {})
+    changed = apply_input_shapes(prepared, input_shapes or {})
     require_static_inputs(prepared)
     run_passes(prepared, load_recipe("default").with_settings([_FOLD_MORE]))
     infer_shapes(prepared)
-    _check_unknown(prepared)
+    if changed:
+        _check_unknown(prepared)
     return prepared
 
 
 def _check_unknown(model: ir.Model) -> None:
-    """Where shapes stay unknown, find out whether the graph contradicts itself; raises ModelError if so."""
+    """Where shapes stay unknown, raise ModelError if those that were given contradict the graph."""
     unknown = [v for n in model.graph for v in n.outputs if v.name and static_shape(v) is None]
     reason = contradiction(model) if unknown else ""
     if reason:

@@ -14,8 +14,6 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript.optimizer import fold_constants_ir
 from pydantic import Field
 
-from gossamer.runtime.errors import ModelError
-
 from ..base import Pass, record_removed
 from ..naming import functions_aside, name_everything
 from ..report import PassReport
@@ -49,13 +47,13 @@ class FoldConstants(Pass):
         before = list(model.graph)
         infer_shapes(model)
         for _ in range(_ROUNDS):
-            if not self._fold(model):
+            if not self._fold(model, report):
                 break
             infer_shapes(model)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         record_removed(report, before, model, "computed")
 
-    def _fold(self, model: ir.Model) -> bool:
+    def _fold(self, model: ir.Model, report: PassReport) -> bool:
         versions = dict(model.opset_imports)
         try:
             with functions_aside(model), warnings.catch_warnings(), _logging_off():
@@ -69,8 +67,9 @@ class FoldConstants(Pass):
                     should_fold=lambda node: self._should_fold(node, versions),
                 ).modified
         except RuntimeError as error:
-            cause = error.__cause__ or error
-            raise ModelError(f"a constant cannot be computed: {error}: {cause}") from None
+            # What was folded before stays, and the rest is computed at each run.
+            report.notes.append(f"folding stopped: {error}: {error.__cause__ or ''}")
+            modified = False
         for value in model.graph.initializers.values():
             value.metadata_props.clear()
         name_everything(model)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
-from onnx_ir.passes.common import IdentityEliminationPass
 from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules import common as rules
 
@@ -41,29 +40,40 @@ class RemoveIdentities(Pass):
         _make_dropouts_identities(model)
         with functions_aside(model), keeping_names(model):
             RewritePass(_RULES)(model)
-            IdentityEliminationPass()(model)
-            _give_outputs_a_producer(model)
+            for graph in model.graphs():
+                _remove_identities(graph)
         name_everything(model)
         record_removed(report, before, model, "did nothing")
 
 
-def _give_outputs_a_producer(model: ir.Model) -> None:
-    """A graph inside a node may not return a value of the graph around it: there an Identity is needed."""
-    for graph in model.graphs():
-        for index, value in enumerate(graph.outputs):
-            if graph is not model.graph and not _is_own(graph, value):
-                node = ir.Node("", "Identity", [value], num_outputs=1)
-                output = node.outputs[0]
-                output.name, output.shape, output.type = f"{value.name}.out", value.shape, value.type
-                graph.append(node)
-                graph.outputs[index] = output
+def _remove_identities(graph: ir.Graph) -> None:
+    """Remove the Identity nodes of one graph, but for those that an output needs.
+
+    onnx_ir's own pass is not used: it lets one value be two outputs of a graph, and a graph inside a node
+    return a value of the graph around it; onnxruntime then gives garbage or refuses.
+    """
+    for node in list(graph):
+        given = node.inputs[0] if node.op_type == "Identity" and not node.domain else None
+        if given is None:
+            continue
+        result = node.outputs[0]
+        if result.is_graph_output():
+            producer = given.producer()
+            if producer is None or producer.graph is not graph or given.is_graph_output():
+                continue
+            _become_output(graph, given, result)
+        else:
+            result.replace_all_uses_with(given)
+        graph.remove(node, safe=True)
 
 
-def _is_own(graph: ir.Graph, value: ir.Value) -> bool:
-    producer = value.producer()
-    if producer is not None:
-        return producer.graph is graph
-    return value in graph.inputs or graph.initializers.get(value.name or "") is value
+def _become_output(graph: ir.Graph, given: ir.Value, result: ir.Value) -> None:
+    name = result.name
+    given.shape = given.shape if given.shape is not None else result.shape
+    given.type = given.type if given.type is not None else result.type
+    result.replace_all_uses_with(given, replace_graph_outputs=True)
+    result.name = None
+    given.name = name
 
 
 def _make_dropouts_identities(model: ir.Model) -> None:

@@ -23,6 +23,7 @@ __all__ = ["UpgradeOpset"]
 
 _SCRIPT_OPSET = 18
 """From here on onnxscript's converter is used, below it ONNX's own."""
+_SCAN_OPSET = 9
 _IR_VERSION = 10
 """The IR version that goes with opset 21."""
 
@@ -43,15 +44,23 @@ class UpgradeOpset(Pass):
         start = model.opset_imports.setdefault("", model.opset_imports.pop("ai.onnx", self.opset))
         if start < self.opset:
             report.matched = 1
+        if start < self.opset and not _keeps(model, start):
             for target in dict.fromkeys((_SCRIPT_OPSET, self.opset)):
                 _step(model, target)
         reached = model.opset_imports[""]
         if reached != start:
             report.changed.append(Change("model", "opset", f"{start} → {reached}"))
         if reached < self.opset:
-            reason = f"no converter takes opset {reached} further, the model stays valid there"
+            reason = _keeps(model, start) or f"no converter takes opset {reached} further, it is valid there"
             report.refused.append(Refusal("model", "opset", reason))
         model.ir_version = max(model.ir_version, _IR_VERSION)
+
+
+def _keeps(model: ir.Model, start: int) -> str:
+    """Why a converter would change what the model computes; empty if it would not."""
+    if start < _SCAN_OPSET and any(node.op_type == "Scan" for node in model.graph.all_nodes()):
+        return f"Scan has another meaning before opset {_SCAN_OPSET}, and no converter knows"
+    return ""
 
 
 def _step(model: ir.Model, target: int) -> None:

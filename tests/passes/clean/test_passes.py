@@ -124,6 +124,18 @@ def test_a_graph_in_a_node_keeps_a_node_before_its_output(build: Any) -> None:
     assert np.array_equal(got, np.maximum(normal(4), 0))
 
 
+def test_an_output_that_copies_an_output_stays(build: Any) -> None:
+    loop = "b (float[2] s, float[2] n) => (float[2] t, float[2] u) { t = Add (s, n)  u = Identity (t) }"
+    text = f"""{HEAD} g (float[2] s, float[3, 2] x) => (float[2] y, float[3, 2] z, float[3, 2] c) {{
+      y, z = Scan <num_scan_inputs = 1, body = {loop}> (s, x)  c = Identity (z)
+    }}"""
+    model = build(text)
+    feeds = {"s": normal(2), "x": normal(3, 2)}
+    before = run_onnx(model, feeds)
+    run("remove-identities", model)
+    assert all(np.array_equal(a, b) for a, b in zip(before, run_onnx(model, feeds), strict=True))
+
+
 def test_functions_are_inlined_at_any_depth(build: Any) -> None:
     text = """<ir_version: 10, opset_import: ["": 21, "my": 1]>
     g (float[4] x) => (float[4] y) { y = my.outer (x) }
@@ -186,8 +198,19 @@ def test_an_operator_that_no_converter_takes_stays_valid(build: Any) -> None:
     model = build(text)
     report = run("upgrade-opset", model)
     reached = model.opset_imports[""]
-    assert reached == 21 or "stays valid" in report.refused[0].reason
+    assert reached == 21 or "valid there" in report.refused[0].reason
     load_model(ir.to_proto(model).SerializeToString())
+
+
+def test_a_scan_of_opset_8_is_left_alone(build: Any) -> None:
+    body = "b (float[2] s, float[2] n) => (float[2] t) { t = Add (s, n) }"
+    text = f"""<ir_version: 4, opset_import: ["": 8]>
+    g (float[1, 2] s, float[1, 3, 2] x) => (float[1, 2] y) {{
+      y = Scan <num_scan_inputs = 1, body = {body}> ("", s, x) }}"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    report = run("upgrade-opset", model)
+    assert model.opset_imports[""] == 8
+    assert "Scan has another meaning" in report.refused[0].reason
 
 
 def test_inputs_with_defaults_and_constant_nodes_become_initializers(build: Any) -> None:
