@@ -13,6 +13,8 @@ from gossamer.runtime.comparing import tensor_error
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.feeds import random_feeds
 
+from .input_shapes import apply_input_shapes
+from .loading import load_model
 from .reference import OnnxTensor, Runnable, onnx_io, run_onnx
 from .report import OutputCheck, Report
 
@@ -51,11 +53,33 @@ def verify_conversion(
     output.
     """
     tolerance = EXACT_TOLERANCE if report.exact else max_error
-    expected = run_onnx(before, feeds)
+    expected = _run_source(before, feeds)
     checks = compare_outputs(_names(after), expected, run_onnx(after, feeds), tolerance, "all")
     report.checks.extend(checks)
     _raise_if_failed(checks, "the converted model differs from its source")
     return checks
+
+
+def _run_source(model: Runnable, feeds: Mapping[str, Array]) -> list[Array]:
+    """What the source gives; where its inputs are fixed at other sizes than those of `feeds`, they are
+    changed."""
+    try:
+        return run_onnx(_resized(model, feeds), feeds)
+    except JobError as error:
+        raise JobError(
+            f"the source model does not run on the inputs it is verified with: {error}",
+            advice="give sizes with --input-shape, real inputs with --calibrate, or take --no-verify",
+        ) from None
+
+
+def _resized(model: Runnable, feeds: Mapping[str, Array]) -> Runnable:
+    inputs = [tensor for tensor in onnx_io(model)[0] if tensor.name in feeds]
+    sizes = [pair for t in inputs for pair in zip(t.shape, feeds[t.name].shape, strict=False)]
+    if not any(isinstance(fixed, int) and fixed != given for fixed, given in sizes):
+        return model
+    resized = load_model(model).clone()
+    apply_input_shapes(resized, {tensor.name: feeds[tensor.name].shape for tensor in inputs})
+    return resized
 
 
 def compare_outputs(
@@ -110,7 +134,7 @@ class ExactChecker:
 
     def begin(self, model: ir.Model) -> None:
         """Remember what `model` gives."""
-        self._expected = run_onnx(model, self._feeds)
+        self._expected = _run_source(model, self._feeds)
 
     def end(self, model: ir.Model, passes: Sequence[str]) -> None:
         """Compare with what was remembered; raises JobError naming the passes."""
