@@ -12,13 +12,12 @@ from typing import Any
 from tvm import tirx as tir
 
 from . import vectormath as vm
-from .builder import constant, lanes_of, scalar_type, vector_type
-from .isa import Isa
+from .builder import Builder, constant, lanes_of, scalar_type, vector_type
 
 __all__ = ["FUNCTIONS", "Function", "cast", "maximum", "minimum"]
 
 Options = dict[str, Any]
-Emit = Callable[[Isa, list[Any], Options, str], Any]
+Emit = Callable[[Builder, list[Any], Options, str], Any]
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,22 @@ def cast(x: Any, dtype: str) -> Any:
 
 
 def _binary(operation: Callable[[Any, Any], Any], cost: int = 1) -> Function:
-    return Function(lambda isa, v, o, d: operation(*_match(v)), cost)
+    return Function(lambda b, v, o, d: operation(*_match([b.let(x) for x in v])), cost)
 
 
 def _unary(operation: Callable[[Any], Any], cost: int) -> Function:
-    return Function(lambda isa, v, o, d: operation(v[0]), cost)
+    return Function(lambda b, v, o, d: operation(b.let(v[0])), cost)
+
+
+def _polynomial(operation: Callable[[vm.Let, Any], Any], cost: int) -> Function:
+    return Function(lambda b, v, o, d: operation(b.let, b.let(v[0])), cost)
 
 
 def _fold(operation: Callable[[Any, Any], Any]) -> Function:
-    def emit(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+    def emit(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
         result = values[0]
         for value in values[1:]:
-            result = operation(*_match([result, value]))
+            result = b.let(operation(*_match([result, value])))
         return result
 
     return Function(emit)
@@ -89,11 +92,16 @@ def _divide(a: Any, b: Any) -> Any:
     return tir.Div(a, b) if _is_float(a) else tir.truncdiv(a, b)
 
 
-def _mod(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+def _mod(b_: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     a, b = _match(values)
     if _is_float(a):
         return a - tir.trunc(a / b) * b
-    return tir.truncmod(a, b) if options.get("fmod") else tir.floormod(a, b)
+    rest = b_.let(tir.truncmod(a, b))
+    if options.get("fmod") or scalar_type(a).startswith("u"):
+        return rest
+    other_sign = tir.NE(tir.Select(rest < _like(0, a), _like(1, a), _like(0, a)),
+                        tir.Select(b < _like(0, a), _like(1, a), _like(0, a)))  # fmt: skip
+    return tir.Select(tir.And(tir.NE(rest, _like(0, a)), other_sign), rest + b, rest)
 
 
 def _negative(x: Any) -> Any:
@@ -113,8 +121,8 @@ def _relu(x: Any) -> Any:
     return maximum(x, _like(0, x))
 
 
-def _clip(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
+def _clip(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
     if options.get("min") is not None:
         x = maximum(x, _like(options["min"], x))
     if options.get("max") is not None:
@@ -122,8 +130,8 @@ def _clip(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
     return x
 
 
-def _leaky(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
+def _leaky(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
     return tir.Select(x < _like(0, x), x * _like(options.get("alpha", 0.01), x), x)
 
 
@@ -131,8 +139,8 @@ def _prelu(a: Any, slope: Any) -> Any:
     return tir.Select(a < _like(0, a), a * slope, a)
 
 
-def _hard_sigmoid(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
+def _hard_sigmoid(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
     y = x * _like(options.get("alpha", 0.2), x) + _like(options.get("beta", 0.5), x)
     return minimum(maximum(y, _like(0, x)), _like(1, x))
 
@@ -141,29 +149,33 @@ def _hard_swish(x: Any) -> Any:
     return x * minimum(maximum(x * _like(1 / 6, x) + _like(0.5, x), _like(0, x)), _like(1, x))
 
 
-def _elu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
-    return tir.Select(x < _like(0, x), (vm.exp(x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x)
+def _elu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
+    return tir.Select(
+        x < _like(0, x), (vm.exp(b.let, x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x
+    )
 
 
-def _selu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
+def _selu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
     alpha, gamma = options.get("alpha", 1.6732632), options.get("gamma", 1.0507010)
-    return _like(gamma, x) * tir.Select(x > _like(0, x), x, (vm.exp(x) - _like(1, x)) * _like(alpha, x))
+    return _like(gamma, x) * tir.Select(
+        x > _like(0, x), x, (vm.exp(b.let, x) - _like(1, x)) * _like(alpha, x)
+    )
 
 
-def _gelu(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
-    x = values[0]
+def _gelu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
     half = _like(0.5, x) * x
     if options.get("approximate") == "tanh":
         inner = _like(0.7978845608028654, x) * (x + _like(0.044715, x) * x * x * x)
-        return half * (_like(1, x) + vm.tanh(inner))
-    return half * (_like(1, x) + vm.erf(x * _like(0.7071067811865476, x)))
+        return half * (_like(1, x) + vm.tanh(b.let, b.let(inner)))
+    return half * (_like(1, x) + vm.erf(b.let, b.let(x * _like(0.7071067811865476, x))))
 
 
-def _power(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     exponent = options.get("exponent")
-    x = values[0]
+    x = b.let(values[0])
     special = {1.0: lambda: x, 2.0: lambda: x * x, 3.0: lambda: x * x * x, 0.5: lambda: tir.sqrt(x),
                -1.0: lambda: _like(1, x) / x, -0.5: lambda: _like(1, x) / tir.sqrt(x)}  # fmt: skip
     if exponent in special and _is_float(x):
@@ -173,15 +185,15 @@ def _power(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
     y = _like(exponent, x) if exponent is not None else cast(values[1], scalar_type(x))
     x, y = _match([x, y])
     if scalar_type(x) == "float32":
-        return vm.power(x, y)
-    return cast(vm.power(cast(x, "float32"), cast(y, "float32")), scalar_type(x))
+        return vm.power(b.let, b.let(x), b.let(y))
+    return cast(vm.power(b.let, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
 
 
-def _where(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+def _where(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     return tir.Select(*_match(values))
 
 
-def _cast(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+def _cast(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     return cast(values[0], dtype)
 
 
@@ -189,7 +201,7 @@ def _round(x: Any) -> Any:
     return tir.nearbyint(x)
 
 
-def _shift(isa: Isa, values: list[Any], options: Options, dtype: str) -> Any:
+def _shift(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     operation = tir.shift_left if options["direction"] == "LEFT" else tir.shift_right
     return operation(*_match(values))
 
@@ -220,12 +232,12 @@ FUNCTIONS: dict[str, Function] = {
     "Cast": Function(_cast),
     "Ceil": _unary(tir.ceil, 1),
     "Clip": Function(_clip, 2),
-    "Cos": _unary(vm.cos, 20),
+    "Cos": _polynomial(vm.cos, 20),
     "Div": _binary(_divide, 4),
     "Elu": Function(_elu, 20),
     "Equal": _compare(tir.EQ),
-    "Erf": _unary(vm.erf, 25),
-    "Exp": _unary(vm.exp, 15),
+    "Erf": _polynomial(vm.erf, 25),
+    "Exp": _polynomial(vm.exp, 15),
     "Floor": _unary(tir.floor, 1),
     "Gelu": Function(_gelu, 25),
     "Greater": _compare(tir.GT),
@@ -235,7 +247,7 @@ FUNCTIONS: dict[str, Function] = {
     "LeakyRelu": Function(_leaky, 2),
     "Less": _compare(tir.LT),
     "LessOrEqual": _compare(tir.LE),
-    "Log": _unary(vm.log, 20),
+    "Log": _polynomial(vm.log, 20),
     "Max": _fold(maximum),
     "Min": _fold(minimum),
     "Mod": Function(_mod, 6),
@@ -249,17 +261,17 @@ FUNCTIONS: dict[str, Function] = {
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),
     "Selu": Function(_selu, 20),
-    "Sigmoid": _unary(vm.sigmoid, 15),
+    "Sigmoid": _polynomial(vm.sigmoid, 15),
     "Sign": _unary(_sign, 2),
-    "Sin": _unary(vm.sin, 20),
-    "Softplus": _unary(vm.softplus, 35),
+    "Sin": _polynomial(vm.sin, 20),
+    "Softplus": _polynomial(vm.softplus, 35),
     "Softsign": _unary(lambda x: x / (_like(1, x) + _absolute(x)), 6),
     "Sqrt": _unary(tir.sqrt, 6),
     "Sub": _binary(lambda a, b: a - b),
     "Sum": _fold(lambda a, b: a + b),
-    "Tanh": _unary(vm.tanh, 20),
+    "Tanh": _polynomial(vm.tanh, 20),
     "ThresholdedRelu": Function(
-        lambda isa, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))
+        lambda b, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))
     ),
     "Where": Function(_where),
     "Xor": _binary(_xor),

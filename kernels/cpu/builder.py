@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm import ir
 from tvm import tirx as tir
+from tvm.sym import Analyzer
 
 from .isa import Isa
 
@@ -75,6 +76,7 @@ class Builder:
         self._declarations: list[Any] = []
         self._blocks: list[list[Any]] = [[]]
         self._names = 0
+        self._analyzer = Analyzer()
         self.thread: Any = tir.Var("thread", "int32")
         self.threads: Any = tir.Var("threads", "int32")
 
@@ -113,11 +115,17 @@ class Builder:
             index = tir.Ramp(index, int32(1), lanes)
         self._blocks[-1].append(tir.BufferStore(target.buffer, value, [index]))
 
+    def simplify(self, index: Any) -> Any:
+        """An index in its simplest form, by the ranges of the loops around it."""
+        return index if isinstance(index, int) else _truncating(self._analyzer.simplify(index))
+
     # ---- control ----------------------------------------------------------------------------
     @contextmanager
     def loop(self, extent: Any, start: Any = 0, kind: int = tir.ForKind.SERIAL) -> Iterator[Any]:
         """`for i in range(start, start + extent)`."""
         var = tir.Var(self.fresh("i"), "int32")
+        if isinstance(start, int) and isinstance(extent, int):
+            self._analyzer.bind(var, ir.Range(int32(start), int32(start + extent)))
         self._blocks.append([])
         yield var
         body = self._close()
@@ -139,8 +147,8 @@ class Builder:
                 yield int32(0)
             return
         count = -(-extent // chunk)
-        first = self.let(tir.floordiv(self.thread * count, self.threads) * chunk, "first")
-        last = tir.min(tir.floordiv((self.thread + 1) * count, self.threads) * chunk, int32(extent))
+        first = self.let(tir.truncdiv(self.thread * count, self.threads) * chunk, "first")
+        last = tir.min(tir.truncdiv((self.thread + 1) * count, self.threads) * chunk, int32(extent))
         with self.loop(self.let(last - first, "share"), first) as i:
             yield i
 
@@ -152,6 +160,17 @@ class Builder:
         """The finished PrimFunc."""
         body = tir.SeqStmt([*self._declarations, *self._blocks[0], tir.Return(int32(0))])
         return tir.PrimFunc([*self._params, self.thread, self.threads], body, ret_type=ir.PrimType("int32"))
+
+
+def _truncating(index: Any) -> Any:
+    """The same index with divisions that truncate: no index is negative, and flooring costs a branch."""
+    if isinstance(index, tir.FloorDiv):
+        return tir.truncdiv(_truncating(index.a), index.b)
+    if isinstance(index, tir.FloorMod):
+        return tir.truncmod(_truncating(index.a), index.b)
+    if isinstance(index, tir.Add | tir.Sub | tir.Mul):
+        return type(index)(_truncating(index.a), _truncating(index.b))
+    return index
 
 
 def _bytes(dtype: str) -> int:

@@ -254,14 +254,13 @@ class _Work:
         if k.layout is None:
             return lambda source, plane: source.load(plane + first, lanes)
         width = k.window.out_size[1]
-        x = b.let(tir.floormod(first, int32(width)))
-        base = b.let(tir.floordiv(first, int32(width)) * k.layout.pixel_row + x)
+        x = b.let(tir.truncmod(first, int32(width)))
+        base = b.let(tir.truncdiv(first, int32(width)) * k.layout.pixel_row + x)
         crossings = 0 if width % lanes == 0 else -(-(lanes - 1) // width)
         ramp = tir.Ramp(int32(0), int32(1), lanes)
         step = k.layout.pixel_row - width
-        masks = [
-            b.let(tir.GE(ramp + x, constant(i * width, "int32", lanes))) for i in range(1, crossings + 1)
-        ]
+        # not named by `let`: TVM's simplifier refuses to bind vectors of booleans; LLVM hoists them
+        masks = [tir.GE(ramp + x, constant(i * width, "int32", lanes)) for i in range(1, crossings + 1)]
 
         def read(source: Pointer, plane: Any) -> Any:
             value = source.load(plane + base, lanes)

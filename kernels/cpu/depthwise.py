@@ -70,8 +70,12 @@ class Depthwise(Kernel):
         batch, channels = self.source.shape[:2]
         outputs = self.out.shape[1]
         with b.split(batch * outputs) as plane:
-            n, m = (int32(0), plane) if batch == 1 else (plane // outputs, plane % outputs)
-            c = m if outputs == channels else tir.floordiv(m, int32(outputs // channels))
+            n, m = (
+                (int32(0), plane)
+                if batch == 1
+                else (tir.truncdiv(plane, int32(outputs)), tir.truncmod(plane, int32(outputs)))
+            )
+            c = m if outputs == channels else tir.truncdiv(m, int32(outputs // channels))
             start = b.let(n * self.source.strides[0] + c * self.source.strides[1])
             layout = self.layout(b.isa)
             emit_plane(b, layout, pointers[id(self.source)], start, self.source.strides[2], scratch, int32(0))

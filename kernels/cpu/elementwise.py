@@ -45,7 +45,7 @@ class Elementwise(Kernel):
         def write(position: list[Any]) -> None:
             index = unmerge(groups, shape, position)
             value = cast(self.value.at(scope, index), stored_type(self.out.dtype))
-            b.store(target, Leaf(self.out).offset(index), value)
+            b.store(target, b.simplify(Leaf(self.out).offset(index)), value)
 
         loop_nest(b, extents, write)
 

@@ -112,7 +112,7 @@ class Leaf(Lazy):
         return ()
 
     def at(self, scope: Scope, index: Index) -> Any:
-        return scope.load(self.tensor, self.offset(index))
+        return scope.load(self.tensor, scope.builder.simplify(self.offset(index)))
 
     def offset(self, index: Index) -> Any:
         """Flat offset of an index, in elements."""
@@ -170,7 +170,7 @@ class Elementwise(Lazy):
 
     def apply(self, scope: Scope, values: Sequence[Any]) -> Any:
         """The function of already evaluated arguments (scalars or vectors)."""
-        return FUNCTIONS[self.function].emit(scope.isa, list(values), dict(self.options), self.dtype)
+        return FUNCTIONS[self.function].emit(scope.builder, list(values), dict(self.options), self.dtype)
 
 
 def broadcast_shapes(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -212,9 +212,12 @@ def row_operand(scope: Scope, leaf: Leaf, index: list[Any], row: Any, column: An
     tensor = leaf.tensor
     if tensor.size == 1:
         return tir.Broadcast(scope.load(tensor, int32(0)), lanes)
+    if len(tensor.shape) > len(index) + 2:  # batch axes are folded into rows: one row for all, or one each
+        offset: Any = int32(0) if tensor.size == tensor.shape[-1] else row * tensor.shape[-1]
+        return scope.load(tensor, offset + column, lanes)
     full = [*index, row, column]
     own = full[len(full) - len(tensor.shape) :]
-    offset: Any = int32(0)
+    offset = int32(0)
     for i, n, s in zip(own[:-1], tensor.shape[:-1], tensor.strides[:-1], strict=True):
         offset = offset + i * s if n != 1 else offset
     if tensor.shape[-1] == 1:

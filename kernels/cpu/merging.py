@@ -78,7 +78,7 @@ def _affine(
     variables = [tir.Var(f"g{i}", "int32") for i in range(len(groups))]
     for var, group in zip(variables, groups, strict=True):
         analyzer.bind(var, _range(prod(shape[a] for a in group)))
-    probe = _Probe(b, {})
+    probe = _Probe(Builder(b.isa), {})  # what evaluation writes is thrown away
     index = unmerge(groups, shape, variables)
     for value in values:
         value.at(probe, [analyzer.simplify(i) for i in index])

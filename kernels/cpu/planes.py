@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, Pointer, constant
+from .builder import Builder, Pointer, constant, int32
 from .kernel import Kernel
 from .lazy import Leaf
 from .tensor import Tensor
@@ -92,7 +92,9 @@ class PadPlanes(Kernel):
         batch, channels = self.source.shape[:2]
         with b.split(batch * channels) as plane:
             n, c = (
-                (0, plane) if batch == 1 else (tir.floordiv(plane, channels), tir.floormod(plane, channels))
+                (0, plane)
+                if batch == 1
+                else (tir.truncdiv(plane, int32(channels)), tir.truncmod(plane, int32(channels)))
             )
             start = b.let(n * self.source.strides[0] + c * self.source.strides[1])
             emit_plane(

@@ -108,7 +108,7 @@ class _State:
         total: Any = 0
         for axis, (i, s) in enumerate(zip(index, strides, strict=True)):
             total = total + i * s if axis not in self.kernel.axes else total
-        return total
+        return self.b.simplify(total)
 
     def _outer(self, stack: ExitStack, kept: list[list[int]]) -> dict[int, Any]:
         """Loops over kept groups, the first shared out among threads."""

@@ -1,6 +1,6 @@
 """Softmax and its logarithm over one axis, in three passes that stay in the cache.
 
-    m = max x;  e = exp(x - m), s = Σ e;  y = e / s        (log: y = x - m - ln s)
+m = max x;  e = exp(x - m), s = Σ e;  y = e / s        (log: y = x - m - ln s)
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Rows:
         for start, count, width in _pieces(full, tail, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 i = v * width + lane + start
-                x = self.value(row, i, 0)
+                x = b.let(self.value(row, i, 0))
                 b.store(self.out, self.place(row, i, 0), x)
                 b.store(peak, lane, maximum(peak.load(lane), x))
         top = b.let(fold_lanes(b, maximum, peak, lanes))
@@ -103,8 +103,8 @@ class _Rows:
         for start, count, width in _pieces(full, tail, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
-                shifted = self.out.load(at) - top
-                e = vm.exp(shifted)
+                shifted = b.let(self.out.load(at) - top)
+                e = b.let(vm.exp(b.let, shifted))
                 b.store(total, lane, total.load(lane) + e)
                 b.store(self.out, at, shifted if self.kernel.logarithm else e)
         sum_ = b.let(fold_lanes(b, OPERATIONS["sum"], total, lanes))
@@ -115,7 +115,11 @@ class _Rows:
                 b.store(self.out, at, self._finish(self.out.load(at), scale))
 
     def _scale(self, total: Any) -> Any:
-        return vm.log(total) if self.kernel.logarithm else tir.const(1.0, "float32") / total
+        return (
+            vm.log(self.b.let, self.b.let(total))
+            if self.kernel.logarithm
+            else tir.const(1.0, "float32") / total
+        )
 
     def _finish(self, value: Any, scale: Any) -> Any:
         return value - scale if self.kernel.logarithm else value * scale
@@ -127,13 +131,13 @@ class _Rows:
         b.store(peak, 0, constant(float("-inf"), "float32", lanes))
         b.store(total, 0, constant(0.0, "float32", lanes))
         with b.loop(n) as i, b.loop(lanes, kind=VECTORIZED) as lane:
-            x = self.value(row, i, lane + start)
+            x = b.let(self.value(row, i, lane + start))
             b.store(self.out, self.place(row, i, lane + start), x)
             b.store(peak, lane, maximum(peak.load(lane), x))
         with b.loop(n) as i, b.loop(lanes, kind=VECTORIZED) as lane:
             at = self.place(row, i, lane + start)
-            shifted = self.out.load(at) - peak.load(lane)
-            e = vm.exp(shifted)
+            shifted = b.let(self.out.load(at) - peak.load(lane))
+            e = b.let(vm.exp(b.let, shifted))
             b.store(total, lane, total.load(lane) + e)
             b.store(self.out, at, shifted if self.kernel.logarithm else e)
         with b.loop(lanes, kind=VECTORIZED) as lane:

@@ -55,7 +55,9 @@ def choose_rows(isa: Isa, matrix: np.ndarray | None) -> Choice:
     assert best is not None
     cost, rows, kept = best
     if cost >= 1.0:
-        return Choice(dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster")
+        return Choice(
+            dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster"
+        )
     vectors = max(1, min(4 if rows <= 4 else 2, (isa.registers - 2) // (rows + 1)))
     reason = f"{rows}x1 blocks keep {kept:.0%}: estimated {cost:.2f} of dense time"
     return Choice("sparse-gemm", rows, "", reason, vectors, kept)

@@ -59,7 +59,9 @@ def _clip(state: Lowering, node: ir.Node, dtype: str) -> Described:
             if array is None:
                 from gossamer.runtime.errors import UnsupportedError
 
-                raise UnsupportedError("bounds must be constant", where=f"Clip node {node.name!r}", got=value.name)
+                raise UnsupportedError(
+                    "bounds must be constant", where=f"Clip node {node.name!r}", got=value.name
+                )
             bounds[name] = array.reshape(-1)[0].item()
         elif name in node.attributes:
             bounds[name] = number(node, name, 0.0)

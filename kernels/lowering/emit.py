@@ -44,9 +44,7 @@ def compiled(program: Program, isa: Isa) -> Any:
     target = llvm_target(isa)
     passes = [
         tir.transform.BindTarget(target.with_host(target)),
-        tir.transform.StmtSimplify(),
         tir.transform.VectorizeLoop(True),
-        tir.transform.StmtSimplify(),
         tir.transform.LowerTVMBuiltin(),
         tir.transform.LowerIntrin(),
     ]

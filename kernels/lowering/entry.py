@@ -35,7 +35,9 @@ class Layout:
     scratch_stride: int  # bytes of one thread's scratch
 
 
-def build_module(symbol: str, kernels: Sequence[Kernel], io_types: Sequence[str], layout: Layout, isa: Isa) -> Any:
+def build_module(
+    symbol: str, kernels: Sequence[Kernel], io_types: Sequence[str], layout: Layout, isa: Isa
+) -> Any:
     """IRModule of `kernels` (equal ones once) and the entry `symbol`."""
     functions: dict[Any, Any] = {}
     names: dict[Any, Any] = {}
@@ -94,5 +96,7 @@ def _typed(handle: Any, offset: Any, dtype: str) -> Any:
     if isinstance(offset, int) and offset == 0:
         moved = handle
     else:
-        moved = tir.handle_add_byte_offset(handle, offset if not isinstance(offset, int) else tir.const(offset, "int64"))
+        moved = tir.handle_add_byte_offset(
+            handle, offset if not isinstance(offset, int) else tir.const(offset, "int64")
+        )
     return tir.reinterpret(ir.PointerType(ir.PrimType(dtype)), moved)

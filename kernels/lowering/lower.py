@@ -95,7 +95,9 @@ def _lower_node(state: Lowering, node: ir.Node) -> None:
         return
     rule = rule_for(node.op_type)
     if rule is None:
-        raise UnsupportedError("no kernel for this operator", where=describe(node), advice="see docs/models.md")
+        raise UnsupportedError(
+            "no kernel for this operator", where=describe(node), advice="see docs/models.md"
+        )
     if _fold_constant(state, node):
         return
     rule(state, node)
@@ -117,7 +119,9 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     """A compressed weight: decoded here, packed again as its kernel reads it."""
     found = format_of_operator(node.op_type) if node.domain == "gossamer" else None
     if found is None:
-        raise UnsupportedError("no kernel for this operator", where=describe(node), got=f"domain {node.domain!r}")
+        raise UnsupportedError(
+            "no kernel for this operator", where=describe(node), got=f"domain {node.domain!r}"
+        )
     parts = [state.constant(v) for v in node.inputs]
     if any(p is None for p in parts):
         raise UnsupportedError("a compressed weight must be constant", where=describe(node))
@@ -131,7 +135,9 @@ def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
     for value in graph.outputs:
         source = state.lazy(value)
         where = f"output {value.name!r}"
-        out = Tensor(value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output")
+        out = Tensor(
+            value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output"
+        )
         state.steps.append(Elementwise(source, out))
         tensors.append(out)
     return tensors

@@ -45,4 +45,6 @@ def plan_memory(steps: Sequence[Kernel], isa: Isa, threads: int = MAX_THREADS) -
     stride = max((-(-k.scratch_bytes(isa) // 64) * 64 for k in steps), default=0)
     scratch = size + SLACK
     total = scratch + stride * (threads if stride else 0) + SLACK
-    return Memory({int(str(k)): v for k, v in offsets.items()}, scratch, stride, total, lower_bound(lifetimes))
+    return Memory(
+        {int(str(k)): v for k, v in offsets.items()}, scratch, stride, total, lower_bound(lifetimes)
+    )

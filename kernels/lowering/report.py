@@ -18,11 +18,18 @@ __all__ = ["report_layer"]
 
 
 def report_layer(
-    state: Lowering, node: ir.Node, weights: np.ndarray, out: Tensor, choice: Choice, epilogue: Epilogue | None
+    state: Lowering,
+    node: ir.Node,
+    weights: np.ndarray,
+    out: Tensor,
+    choice: Choice,
+    epilogue: Epilogue | None,
 ) -> None:
     """Notes kernel, tile, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
     fused = tuple(n.name or n.op_type for n in epilogue.nodes) if epilogue else ()
-    stored = 4 * weights.size * choice.kept + (4 * weights.size * choice.kept / choice.rows if choice.rows else 0)
+    stored = 4 * weights.size * choice.kept + (
+        4 * weights.size * choice.kept / choice.rows if choice.rows else 0
+    )
     per_output = weights.size // max(1, weights.shape[0] if node.op_type == "Conv" else weights.shape[-1])
     state.layers.append(
         LayerInfo(

@@ -42,7 +42,12 @@ def static_shape(value: ir.Value, where: str) -> tuple[int, ...]:
     dims = tuple(d if isinstance(d, int) else None for d in value.shape)
     if None in dims:
         advice = "give --input-shape, if the dimension follows from an input's"
-        raise UnsupportedError("shape is known only at run time", where=where, got=f"{value.name}{list(value.shape)}", advice=advice)
+        raise UnsupportedError(
+            "shape is known only at run time",
+            where=where,
+            got=f"{value.name}{list(value.shape)}",
+            advice=advice,
+        )
     return tuple(d for d in dims if d is not None)
 
 
@@ -124,7 +129,9 @@ class Lowering:
                 d is None or d == n for d, n in zip(declared, lazy.shape, strict=True)
             )
             if not fits:
-                raise ModelError("the declared shape is wrong", where=value.name, expected=list(lazy.shape), got=declared)
+                raise ModelError(
+                    "the declared shape is wrong", where=value.name, expected=list(lazy.shape), got=declared
+                )
         return lazy
 
     def elementwise(self, function: str, args: Sequence[Lazy], dtype: str, **options: Any) -> Lazy:
@@ -137,8 +144,17 @@ class Lowering:
         small = isinstance(value, Leaf | Fill) or np.prod(value.shape) >= np.prod(shape)
         return value if small or weight_of(value) == 0 else Leaf(self.tensor(value))
 
-    def moved(self, sources: Sequence[Lazy], shape: Sequence[int], pick: Any, *label: Any, conditional: bool = False) -> Lazy:
+    def moved(
+        self, sources: Sequence[Lazy], shape: Sequence[int], pick: Any, *label: Any, conditional: bool = False
+    ) -> Lazy:
         """Elements taken from other places; sources costlier than a few operations are stored first."""
         sources = tuple(s if weight_of(s) <= _CHEAP else Leaf(self.tensor(s)) for s in sources)
         # `pick` receives the sources that were really used
-        return Moved(sources, tuple(shape), sources[0].dtype, lambda scope, index: pick(sources, scope, index), label, conditional)
+        return Moved(
+            sources,
+            tuple(shape),
+            sources[0].dtype,
+            lambda scope, index: pick(sources, scope, index),
+            label,
+            conditional,
+        )

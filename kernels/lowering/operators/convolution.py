@@ -35,7 +35,9 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
         raise UnsupportedError("the weight must be a float32 constant", where=describe(node))
     shape = static_shape(node.outputs[0], describe(node))
     if weights.ndim not in (3, 4):
-        raise UnsupportedError("only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D")
+        raise UnsupportedError(
+            "only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D"
+        )
     if weights.ndim == 3:
         _one_dimensional(state, node, weights, shape)
         return
@@ -62,7 +64,12 @@ def _one_dimensional(state: Lowering, node: ir.Node, weights: np.ndarray, shape:
 
 
 def _lower(
-    state: Lowering, node: ir.Node, source: Tensor, weights: np.ndarray, window: Window, shape: tuple[int, ...]
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    weights: np.ndarray,
+    window: Window,
+    shape: tuple[int, ...],
 ) -> None:
     epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape, state.isa.lanes))
     out = _run(state, node, source, weights, window, shape, epilogue)
@@ -99,7 +106,9 @@ def _run(
     if groups == source.shape[1] and weights.shape[1] == 1:
         taps = state.pool.add(f"{node.name}.weight", weights.reshape(len(weights), -1), "depthwise")
         state.steps.append(Depthwise(source, taps, bias, out, window, tree))
-        report_layer(state, node, weights, out, Choice("depthwise", 0, "", "one input channel per output"), epilogue)
+        report_layer(
+            state, node, weights, out, Choice("depthwise", 0, "", "one input channel per output"), epilogue
+        )
         return out
     matrix = weights.reshape(groups, len(weights) // groups, -1)
     vectors = -(-window.pixels // state.isa.lanes)
@@ -109,7 +118,17 @@ def _run(
     layout, source = _planes(state, node, source, window)
     state.steps.append(
         Convolution(
-            source, panels, bias, out, window, groups, weights.shape[1] * groups, tile, tree, layout, choice.rows
+            source,
+            panels,
+            bias,
+            out,
+            window,
+            groups,
+            weights.shape[1] * groups,
+            tile,
+            tree,
+            layout,
+            choice.rows,
         )
     )
     report_layer(state, node, weights, out, choice.with_tile(tile), epilogue)

@@ -7,7 +7,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf
+from gossamer.kernels.cpu.epilogue import Accumulator
+from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
 from gossamer.kernels.cpu.matmul import Matmul
 from gossamer.kernels.cpu.register_tile import best_tile
 from gossamer.kernels.cpu.sparse_matmul import SparseMatmul
@@ -43,7 +44,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
         right = reshaped(state, right, (*right.shape, 1))
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     full = (*batch, left.shape[-2], right.shape[-1])
-    epilogue = _grow(state, node, shape) if full == shape else Epilogue(_raw(full), node.outputs[0])
+    epilogue = _grow(state, node, shape) if full == shape else Epilogue(Accumulator(full), node.outputs[0])
     product = _by_activation(state, node, left, right, full, epilogue)
     _finish(state, node, epilogue, reshaped(state, product, shape))
 
@@ -62,27 +63,25 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
     if weights is not None:
         matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
         bias, rest = _bias(state, node, addend, beta, shape)
-        epilogue = _grow(state, node, shape) if rest is None else Epilogue(_raw(shape), node.outputs[0])
+        epilogue = (
+            _grow(state, node, shape) if rest is None else Epilogue(Accumulator(shape), node.outputs[0])
+        )
         product = _by_weight(state, node, left, matrix.astype(np.float32), bias, shape, epilogue)
         _finish(state, node, epilogue, product if rest is None else _add(state, product, rest, beta))
         return
     right = source_of(state, node, 1)
     right = transposed(state, right, (1, 0)) if flag(node, "transB") else right
-    product = _by_activation(state, node, left, right, shape, Epilogue(_raw(shape), node.outputs[0]))
+    product = _by_activation(state, node, left, right, shape, Epilogue(Accumulator(shape), node.outputs[0]))
     if alpha != 1.0:
         product = state.elementwise("Mul", [product, Fill(alpha, "float32")], "float32")
-    state.define(node.outputs[0], product if addend is None else _add(state, product, state.lazy(addend), beta))
+    state.define(
+        node.outputs[0], product if addend is None else _add(state, product, state.lazy(addend), beta)
+    )
 
 
 def _require_float32(node: ir.Node, value: Lazy) -> None:
     if value.dtype != "float32":
         raise UnsupportedError("only float32", where=describe(node), got=value.dtype)
-
-
-def _raw(shape: tuple[int, ...]) -> Lazy:
-    from gossamer.kernels.cpu.epilogue import Accumulator
-
-    return Accumulator(shape)
 
 
 def _add(state: Lowering, value: Lazy, other: Lazy, factor: float) -> Lazy:
@@ -115,7 +114,9 @@ def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
     rank = len(tensor.shape)
     if tensor.size == 1:
         return True
-    if rank > len(shape) or any(n not in (1, m) for n, m in zip(tensor.shape[::-1], shape[::-1], strict=False)):
+    if rank > len(shape) or any(
+        n not in (1, m) for n, m in zip(tensor.shape[::-1], shape[::-1], strict=False)
+    ):
         return False
     if tensor.shape[-1] == 1:
         return True
@@ -141,12 +142,14 @@ def _by_weight(
     depth, columns = weights.shape
     rows = prod(shape[:-1])
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    fold = not epilogue.nodes or prod(shape[:-2]) == 1
+    fold = len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree))
     operand, target = source, out
     if fold:
         operand = source.view((rows, depth), contiguous((rows, depth)))
         target = out.view((rows, columns), contiguous((rows, columns)))
-    choice = choose_rows(state.isa, np.ascontiguousarray(weights.T)) if fold else Choice("gemm", 0, "", "batched")
+    choice = (
+        choose_rows(state.isa, np.ascontiguousarray(weights.T)) if fold else Choice("gemm", 0, "", "batched")
+    )
     if choice.rows and not epilogue.nodes:
         _sparse(state, node, operand, weights, bias, target, choice)
     else:
@@ -154,12 +157,20 @@ def _by_weight(
         vectors = -(-columns // state.isa.lanes)
         tile = best_tile(state.isa.registers, target.shape[-2], vectors, most_vectors=8)
         panels = state.pool.add(
-            f"{node.name}.weight", pack_columns(weights, state.isa.lanes, tile[1]), f"panels of {tile[1]} vectors"
+            f"{node.name}.weight",
+            pack_columns(weights, state.isa.lanes, tile[1]),
+            f"panels of {tile[1]} vectors",
         )
         state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
         choice = choice.with_tile(tile)
     report_layer(state, node, weights, out, choice, epilogue)
     return Leaf(out)
+
+
+def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Operands that stay readable when batch axes become rows: one value, one row, or a whole tensor."""
+    row = tensor.size == tensor.shape[-1] == shape[-1] if tensor.shape else True
+    return tensor.size == 1 or row or (tensor.shape == shape and tensor.is_contiguous)
 
 
 def _sparse(
@@ -193,6 +204,4 @@ def _by_activation(
 
 def _cheap(state: Lowering, value: Lazy) -> Lazy:
     """What is read once for each tile is stored first, unless it only moves elements."""
-    from gossamer.kernels.cpu.lazy import weight_of
-
     return value if weight_of(value) == 0 else Leaf(state.tensor(value))

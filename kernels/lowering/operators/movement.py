@@ -69,7 +69,8 @@ def reshaped(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
         for i, stride in zip(index, contiguous(shape), strict=True):
             flat = flat + i * stride
         place = [
-            tir.floormod(tir.floordiv(flat, int32(s)), int32(n)) for n, s in zip(old, contiguous(old), strict=True)
+            tir.floormod(tir.floordiv(flat, int32(s)), int32(n))
+            for n, s in zip(old, contiguous(old), strict=True)
         ]
         return sources[0].at(scope, place)
 
@@ -225,7 +226,9 @@ def lower_concat(state: Lowering, node: ir.Node) -> None:
     start = 0
     for part in parts:
         if prod(part.shape):
-            state.steps.append(Elementwise(part, out.view(part.shape, out.strides, start * out.strides[axis])))
+            state.steps.append(
+                Elementwise(part, out.view(part.shape, out.strides, start * out.strides[axis]))
+            )
         start += part.shape[axis]
     state.define(node.outputs[0], Leaf(out))
 
@@ -256,9 +259,7 @@ def _pad_value(node: ir.Node) -> float:
     return 0.0 if attribute is None else attribute.as_float()
 
 
-def padded(
-    state: Lowering, source: Lazy, before: list[int], after: list[int], mode: str, fill: Lazy
-) -> Lazy:
+def padded(state: Lowering, source: Lazy, before: list[int], after: list[int], mode: str, fill: Lazy) -> Lazy:
     """`source` with margins; outside it every read is moved to a valid place first."""
     old = source.shape
     shape = tuple(b + n + a for b, n, a in zip(before, old, after, strict=True))
@@ -271,7 +272,7 @@ def padded(
                 place.append(at)
                 continue
             inside.append(tir.And(at >= 0, at < n))
-            place.append(_outside(at, n, mode))
+            place.append(_outside(at, n, mode, max(b, 0)))
         value = sources[0].at(scope, place)
         if mode != "constant" or not inside:
             return value
@@ -284,13 +285,13 @@ def padded(
     return state.moved([source, fill], shape, pick, *label, conditional=True)
 
 
-def _outside(at: Any, extent: int, mode: str) -> Any:
+def _outside(at: Any, extent: int, mode: str, reach: int) -> Any:
     if mode == "reflect":
         period = max(1, 2 * (extent - 1))
-        folded = tir.floormod(at, int32(period))
+        folded = tir.truncmod(at + period * (1 + reach // period), int32(period))
         return minimum(folded, period - folded)
     if mode == "wrap":
-        return tir.floormod(at, int32(extent))
+        return tir.truncmod(at + extent * (1 + reach // extent), int32(extent))
     return minimum(maximum(at, int32(0)), int32(extent - 1))
 
 
@@ -309,7 +310,9 @@ def lower_depth_to_space(state: Lowering, node: ir.Node) -> None:
         channel = index[1] * (b * b) + block if column_first else block * deep + index[1]
         return sources[0].at(scope, [index[0], channel, tir.floordiv(y, int32(b)), tir.floordiv(x, int32(b))])
 
-    state.define(node.outputs[0], state.moved([source], (n, deep, h * b, w * b), pick, "d2s", b, column_first))
+    state.define(
+        node.outputs[0], state.moved([source], (n, deep, h * b, w * b), pick, "d2s", b, column_first)
+    )
 
 
 @lowers("SpaceToDepth")

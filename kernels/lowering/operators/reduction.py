@@ -153,7 +153,9 @@ def lower_batch_normalization(state: Lowering, node: ir.Node) -> None:
     factor = (scale / np.sqrt(variance + np.float32(number(node, "epsilon", 1e-5)))).astype(np.float32)
     shape = (len(factor), *([1] * (len(source.shape) - 2)))
     by = Leaf(state.pool.add(f"{node.name}.factor", factor.reshape(shape)))
-    plus = Leaf(state.pool.add(f"{node.name}.shift", (bias - mean * factor).astype(np.float32).reshape(shape)))
+    plus = Leaf(
+        state.pool.add(f"{node.name}.shift", (bias - mean * factor).astype(np.float32).reshape(shape))
+    )
     state.define(node.outputs[0], _scaled(state, source, by, plus))
 
 
@@ -172,5 +174,3 @@ def lower_argument(state: Lowering, node: ir.Node) -> None:
     found = state.elementwise("Where", [here, place, worst], "int64")
     result = reduced(state, found, (axis,), "ReduceMax" if last else "ReduceMin")
     state.define(node.outputs[0], reshaped(state, result, static_shape(node.outputs[0], describe(node))))
-
-
