@@ -19,6 +19,8 @@ export interface ValueMetadata {
 /** A compiled model, loaded and ready to run. */
 export declare class InferenceSession {
     #private;
+    /** The model's name. */
+    readonly name: string;
     readonly inputNames: readonly string[];
     readonly outputNames: readonly string[];
     readonly inputMetadata: readonly ValueMetadata[];

@@ -2,7 +2,7 @@ import { GossamerError } from "./errors.js";
 import type { CodeFile, Manifest } from "./manifest.js";
 import { type Source, readAll, readParts } from "./source.js";
 
-/** SHA-256 in lower-case hexadecimal; null where the page is no secure context and the engine has none. */
+/** SHA-256 in lower-case hexadecimal; null outside secure contexts, where engines do not offer it. */
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | null> {
   const subtle = (globalThis.crypto as Crypto | undefined)?.subtle as SubtleCrypto | undefined;
   if (subtle === undefined) return null;

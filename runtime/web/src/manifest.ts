@@ -49,28 +49,23 @@ function list(value: unknown, where: string, limit: number): unknown[] {
   fail(where, `a list of at most ${limit}`, Array.isArray(value) ? value.length : value);
 }
 
-/** A member of an object itself, never of its prototype. */
-function own(json: Json, key: string): unknown {
-  return Object.hasOwn(json, key) ? json[key] : undefined;
-}
-
 function whole(json: Json, key: string, where: string, low = 0, high = MEMORY_LIMIT): number {
-  const value = own(json, key);
+  const value = json[key];
   if (Number.isSafeInteger(value) && (value as number) >= low && (value as number) <= high) return value as number;
   fail(where + key, `a whole number from ${low} to ${high}`, value);
 }
 
 function text(json: Json, key: string, where: string, pattern: RegExp, meaning: string): string {
-  const value = own(json, key);
+  const value = json[key];
   if (typeof value === "string" && pattern.test(value)) return value;
   fail(where + key, meaning, value);
 }
 
-const NAME = /^[^\x00-\x1f\x7f]{1,1024}$/;
+const NAME = /^[^]{0,4096}$/;
 // A file beside the manifest: no folders, no drive letters, neither "." nor "..".
-const FILE = /^(?!\.{1,2}$)[^\x00-\x1f\x7f/\\:]{1,255}$/;
+const FILE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
 
-const name = (json: Json, where: string): string => text(json, "name", where, NAME, "a name of 1 to 1024 characters");
+const name = (json: Json, where: string): string => text(json, "name", where, NAME, "a name of at most 4096 characters");
 const file = (json: Json, where: string): string => text(json, "file", where, FILE, "the name of a file in this folder");
 const hash = (json: Json, where: string): string => text(json, "sha256", where, /^[0-9a-f]{64}$/, "64 hexadecimal digits");
 
@@ -85,9 +80,9 @@ function unique<T>(items: readonly T[], key: (item: T) => unknown, where: string
 
 function tensor(value: unknown, where: string): TensorSpec {
   const json = object(value, where);
-  const type = own(json, "dtype");
+  const type = json["dtype"];
   if (!isDataType(type)) fail(`${where}.dtype`, `one of ${TYPE_NAMES}`, type, "unknown type");
-  const dims = list(own(json, "shape"), `${where}.shape`, 64) as number[];
+  const dims = Object.freeze(list(json["shape"], `${where}.shape`, 32)) as readonly number[];
   const bytes = sizeOf(dims) * bytesPerElement(type);
   if (!(bytes <= MEMORY_LIMIT)) fail(`${where}.shape`, `sizes of at most ${MEMORY_LIMIT} bytes in all`, dims);
   return { name: name(json, `${where}.`), type, dims, bytes };
@@ -96,13 +91,13 @@ function tensor(value: unknown, where: string): TensorSpec {
 // A WebAssembly function has at most 1000 parameters, and five are ours.
 const tensors = (json: Json, key: string): readonly TensorSpec[] =>
   unique(
-    list(own(json, key), key, 497).map((value, i) => tensor(value, `${key}[${i}]`)),
+    list(json[key], key, 497).map((value, i) => tensor(value, `${key}[${i}]`)),
     (spec) => spec.name,
     key,
   );
 
 function codeFile(json: Json, where: string, files: Json): CodeFile {
-  const relaxed = own(json, "relaxed");
+  const relaxed = json["relaxed"];
   if (typeof relaxed !== "boolean") fail(`${where}relaxed`, "true or false", relaxed);
   return {
     ...listed(files, file(json, where)),
@@ -115,26 +110,26 @@ function codeFile(json: Json, where: string, files: Json): CodeFile {
 /** Size and hash of a file, from the table of all files. */
 function listed(files: Json, key: string): { file: string; bytes: number; sha256: string } {
   const where = `files[${JSON.stringify(key)}]`;
-  const json = object(own(files, key), where);
+  const json = object(files[key], where);
   return { file: key, bytes: whole(json, "bytes", `${where}.`), sha256: hash(json, `${where}.`) };
 }
 
 function codeFiles(json: Json, files: Json): readonly CodeFile[] {
   const found: CodeFile[] = [];
-  list(own(json, "code"), "code", 64).forEach((value, i) => {
+  list(json["code"], "code", 64).forEach((value, i) => {
     const item = object(value, `code[${i}]`);
-    if (own(item, "role") === "wasm") found.push(codeFile(item, `code[${i}].`, files));
+    if (item["role"] === "wasm") found.push(codeFile(item, `code[${i}].`, files));
   });
   if (found.length === 0) {
-    const target = own(json, "target");
-    const got = typeof target === "object" && target !== null ? own(target as Json, "name") : target;
+    const target = json["target"];
+    const got = typeof target === "object" && target !== null ? (target as Json)["name"] : target;
     fail("target", "an artifact compiled for wasm", got, "no WebAssembly code here");
   }
   return unique(found, (code) => code.relaxed, "code: relaxed");
 }
 
 function weightTable(json: Json, bytes: number): void {
-  list(own(json, "tensors"), "weights.tensors", 1e6).forEach((value, i) => {
+  list(json["tensors"], "weights.tensors", 1e6).forEach((value, i) => {
     const where = `weights.tensors[${i}].`;
     const item = object(value, where.slice(0, -1));
     name(item, where);
@@ -148,7 +143,7 @@ function weights(json: Json, files: Json): Manifest["weights"] {
   const bytes = whole(json, "bytes", "weights.");
   const sha256 = hash(json, "weights.");
   weightTable(json, bytes);
-  if (own(json, "file") === null) return { file: null, bytes, sha256 };
+  if (json["file"] === null) return { file: null, bytes, sha256 };
   const entry = listed(files, file(json, "weights."));
   if (entry.bytes !== bytes) fail("weights.bytes", `${entry.bytes} as in files`, bytes);
   if (entry.sha256 !== sha256) fail("weights.sha256", `${entry.sha256} as in files`, sha256);
@@ -164,18 +159,18 @@ export function readManifest(bytes: Uint8Array): Manifest {
     throw new GossamerError("manifest", "manifest.json", "not JSON", undefined, error);
   }
   const json = object(value, "top");
-  if (own(json, "format") !== "gossamer-artifact") fail("format", '"gossamer-artifact"', own(json, "format"));
-  if (own(json, "version") !== 1) fail("version", 1, own(json, "version"), "made for another version of this runtime");
-  const files = object(own(json, "files"), "files");
+  if (json["format"] !== "gossamer-artifact") fail("format", '"gossamer-artifact"', json["format"]);
+  if (json["version"] !== 1) fail("version", 1, json["version"], "made for another version of this runtime");
+  const files = object(json["files"], "files");
   const code = codeFiles(json, files);
   whole(json, "threads", "", 1, 1024);
   return {
     name: name(json, ""),
-    entry: text(json, "entry", "", /^[A-Za-z_][A-Za-z0-9_]{0,1023}$/, "a C identifier"),
+    entry: text(json, "entry", "", /^gossamer_entry_[A-Za-z_][A-Za-z0-9_]{0,199}$/, "gossamer_entry_ and an identifier"),
     inputs: tensors(json, "inputs"),
     outputs: tensors(json, "outputs"),
     arenaBytes: whole(json, "arena_bytes", ""),
-    weights: weights(object(own(json, "weights"), "weights"), files),
+    weights: weights(object(json["weights"], "weights"), files),
     code,
   };
 }

@@ -70,6 +70,8 @@ const metadata = (specs: readonly TensorSpec[]): readonly ValueMetadata[] =>
 
 /** A compiled model, loaded and ready to run. */
 export class InferenceSession {
+  /** The model's name. */
+  readonly name: string;
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
   readonly inputMetadata: readonly ValueMetadata[];
@@ -85,6 +87,7 @@ export class InferenceSession {
   #model: Model | null;
 
   private constructor(model: Model) {
+    this.name = model.manifest.name;
     this.inputNames = names(model.manifest.inputs);
     this.outputNames = names(model.manifest.outputs);
     this.inputMetadata = metadata(model.manifest.inputs);

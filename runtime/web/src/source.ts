@@ -20,7 +20,7 @@ export function openSource(from: string | URL | Files): Source {
     const base = folder(from);
     const fs = base.protocol === "file:" ? node("node:fs") : undefined;
     const read = (name: string, signal: AbortSignal): AsyncIterable<Uint8Array> => {
-      const url = new URL(encodeURIComponent(name), base);
+      const url = new URL(name, base);
       return fs ? fs.createReadStream(url, { signal, highWaterMark: 2 ** 20 }) : fetched(url, signal);
     };
     return { has: () => true, read };

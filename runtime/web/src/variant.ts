@@ -22,16 +22,15 @@ export function chooseCode(manifest: Manifest, source: Source, variant: unknown)
     throw new GossamerError("engine", "variant", "unknown", '"relaxed" or "simd"', variant);
   }
   const find = (relaxed: boolean): CodeFile | undefined => manifest.code.find((code) => code.relaxed === relaxed);
-  if (variant !== undefined) return forced(variant, find(variant === "relaxed"));
+  if (variant !== undefined) return forced(find(variant === "relaxed"), variant);
   const able = [hasRelaxedSimd() ? find(true) : undefined, find(false)].filter((code) => code !== undefined);
   const code = able.find((each) => source.has(each.file)) ?? able[0];
-  if (code === undefined) return forced("relaxed", find(true));
-  return code;
+  return code ?? forced(find(true), "relaxed");
 }
 
-function forced(variant: Variant, code: CodeFile | undefined): CodeFile {
+function forced(code: CodeFile | undefined, variant: Variant): CodeFile {
   if (code === undefined) {
-    throw new GossamerError("artifact", "manifest.json: code", "no such variant", variant);
+    throw new GossamerError("artifact", "manifest.json: code", `no ${variant} variant here`);
   }
   if (variant === "relaxed" && !hasRelaxedSimd()) {
     const advice = "Node 20 needs --experimental-wasm-relaxed-simd";

@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { changedToy, readToy, serving, TOY_Y, WEB } from "./support.mjs";
+
+const { chromium } = createRequire(join(WEB, "package.json"))("playwright-core");
+
+const PAGE = { "index.html": readFileSync(join(WEB, "index.html")), "gossamer.js": readFileSync(join(WEB, "dist/gossamer.js")) };
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP insecure.test 127.0.0.1",
+];
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({ executablePath: process.env.GOSSAMER_CHROMIUM, args: FLAGS });
+});
+after(() => browser.close());
+
+/** Open `files` as a page; `use(page, base, requests)` sees every address that was asked for. */
+async function visiting(files, use, path = "index.html") {
+  await serving(files, async (base) => {
+    const page = await browser.newPage();
+    const [requests, errors] = [[], []];
+    page.on("request", (request) => requests.push(request.url()));
+    page.on("pageerror", (error) => errors.push(error));
+    try {
+      await page.goto(base + path);
+      await use(page, base, requests);
+      assert.deepEqual(errors, []);
+    } finally {
+      await page.close();
+    }
+  });
+}
+
+async function finished(page) {
+  const result = page.locator('#result[data-state="done"], #result[data-state="error"]');
+  await result.waitFor({ state: "attached", timeout: 30_000 });
+  return { state: await result.getAttribute("data-state"), result: await page.evaluate(() => window.gossamerResult) };
+}
+
+test("the page runs the model of its folder, fast build first, and asks nobody else", async () => {
+  const files = readToy();
+  await visiting({ ...PAGE, ...files }, async (page, base, requests) => {
+    const { state, result } = await finished(page);
+    assert.equal(state, "done", JSON.stringify(result));
+    assert.equal(result.variant, "relaxed");
+    assert.equal(result.verified, true);
+    assert.deepEqual(result.outputs.map(({ name, type, shape }) => [name, type, shape]), [
+      ["y", "float32", [2, 3]], ["__proto__", "int64", [3]],
+    ]);
+    assert.deepEqual(Object.keys(result.top5[0]), ["index", "value"]);
+    assert.equal(result.top5[0].value, result.outputs[0].max);
+    const sizes = ["manifest.json", "model.relaxed.wasm", "weights.bin"].map((name) => files[name].length);
+    assert.equal(result.downloadBytes, sizes.reduce((a, b) => a + b));
+    assert.ok(requests.every((address) => address.startsWith(base) || address.startsWith("data:")), requests.join(" "));
+    assert.equal(await page.title(), "toy");
+    assert.match(await page.locator("#tables").innerText(), /median of 20 more\s+[\d.]+ ms/);
+  });
+});
+
+test("the page draws the same random inputs each time", async () => {
+  const seen = [];
+  for (const path of ["index.html", "index.html?variant=simd"]) {
+    await visiting({ ...PAGE, ...readToy() }, async (page) => seen.push((await finished(page)).result), path);
+  }
+  assert.deepEqual(seen.map(({ variant }) => variant), ["relaxed", "simd"]);
+  assert.deepEqual(seen[0].inputs, seen[1].inputs);
+  assert.notEqual(seen[0].inputs[0].min, seen[0].inputs[0].max);
+});
+
+test("the page runs again on a button", async () => {
+  await visiting({ ...PAGE, ...readToy() }, async (page) => {
+    await finished(page);
+    await page.getByRole("button", { name: "Run again" }).click();
+    await page.waitForFunction(() => window.gossamerResult.outputs[1].max === 22); // the toy counts its runs
+  });
+});
+
+/** A picture of one row, as a BMP file: [red, green, blue] for each pixel. */
+function bitmap(pixels) {
+  const row = Buffer.alloc(Math.ceil((pixels.length * 3) / 4) * 4);
+  pixels.forEach(([r, g, b], i) => row.set([b, g, r], 3 * i));
+  const header = Buffer.alloc(54);
+  header.write("BM");
+  header.writeUInt32LE(54 + row.length, 2);
+  [54, 40, pixels.length, 1].forEach((value, i) => header.writeUInt32LE(value, 10 + 4 * i));
+  header.writeUInt16LE(1, 26);
+  header.writeUInt16LE(24, 28);
+  return Buffer.concat([header, row]);
+}
+
+test("a chosen image becomes the input, plane by plane", async () => {
+  const files = changedToy((manifest) => void (manifest.inputs[0].shape = [1, 3, 1, 2]));
+  await visiting({ ...PAGE, ...files }, async (page) => {
+    await finished(page);
+    await page.locator("#scale").selectOption("unit");
+    const buffer = bitmap([[255, 0, 0], [0, 0, 255]]);
+    await page.locator("#file").setInputFiles({ name: "two.bmp", mimeType: "image/bmp", buffer });
+    await page.waitForFunction(() => window.gossamerResult.input === "two.bmp");
+    const { result } = await finished(page);
+    // x = red 1 0, green 0 0, blue 0 1; y = x * (2 3 4 2 3 4) + (10 20 30 10 20 30)
+    const largest = result.top5.map(({ index, value }) => [index, value]);
+    assert.deepEqual(largest, [[5, 34], [2, 30], [1, 20], [4, 20], [0, 12]]);
+  });
+});
+
+test("a file that is no image is told, and the page goes on", async () => {
+  const files = changedToy((manifest) => void (manifest.inputs[0].shape = [1, 3, 1, 2]));
+  await visiting({ ...PAGE, ...files }, async (page) => {
+    await finished(page);
+    await page.locator("#file").setInputFiles({ name: "no.png", mimeType: "image/png", buffer: Buffer.from("no image") });
+    await page.locator('#result[data-state="error"]').waitFor({ state: "attached" });
+    await page.locator("#file").setInputFiles([]);
+    await page.locator('#result[data-state="done"]').waitFor({ state: "attached" });
+  });
+});
+
+test("a broken artifact is told on the page in one line", async () => {
+  const { "weights.bin": _, ...files } = readToy();
+  await visiting({ ...PAGE, ...files }, async (page) => {
+    const { state, result } = await finished(page);
+    assert.equal(state, "error");
+    assert.equal(result.code, "artifact");
+    assert.match(result.error, /weights\.bin: the server refused it; expected 200; got 404$/);
+    assert.equal(await page.getByRole("status").innerText(), result.error);
+  });
+});
+
+/** Open the artifact at `from` and run it on the toy's inputs; this text runs inside the browser. */
+const inBrowser = async (from) => {
+  const { InferenceSession, Tensor } = await import("/gossamer.js");
+  const session = await InferenceSession.create(from);
+  const x = new Tensor("float32", Float32Array.of(0, 1, 2, 3, 4, 5), [2, 3]);
+  const { y } = await session.run({ x, n: new Tensor("int64", [1n, 2n], [2]) });
+  return { y: [...y.data], verified: session.verified, secure: isSecureContext };
+};
+
+const toyAt = (folder) => Object.fromEntries(Object.entries(readToy()).map(([name, bytes]) => [folder + name, bytes]));
+const BLANK = { "blank/index.html": Buffer.from("<!doctype html><title>blank</title>") };
+
+test("a page opens an artifact by an address relative to itself", async () => {
+  await visiting({ ...PAGE, ...BLANK, ...toyAt("blank/toy/") }, async (page) => {
+    const result = await page.evaluate(inBrowser, "toy");
+    assert.deepEqual(result, { y: TOY_Y, verified: true, secure: true });
+  }, "blank/index.html");
+});
+
+test("a worker opens an artifact by an address relative to itself", async () => {
+  const source = `const work = ${inBrowser}; onmessage = async ({ data }) => postMessage(await work(data));`;
+  const files = { ...PAGE, ...BLANK, ...toyAt("blank/toy/"), "blank/worker.js": Buffer.from(source) };
+  await visiting(files, async (page) => {
+    const result = await page.evaluate(() => new Promise((done, failed) => {
+      const worker = new Worker("worker.js", { type: "module" });
+      worker.onmessage = ({ data }) => done(data);
+      worker.onerror = failed;
+      worker.postMessage("./toy/manifest.json");
+    }));
+    assert.deepEqual(result, { y: TOY_Y, verified: true, secure: true });
+  }, "blank/index.html");
+});
+
+test("over plain HTTP from another host the model runs, and says that it was not verified", async () => {
+  await visiting({ ...PAGE, ...BLANK, ...toyAt("blank/toy/") }, async (page, base) => {
+    await page.goto(base.replace("127.0.0.1", "insecure.test") + "blank/index.html");
+    const result = await page.evaluate(inBrowser, "toy");
+    assert.deepEqual(result, { y: TOY_Y, verified: false, secure: false });
+  }, "blank/index.html");
+});
