@@ -42,16 +42,7 @@ def test_the_types_serve_strict_typescript(tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "gossamer-web").symlink_to(WEB)
     shutil.copy(Path(__file__).parent / "usage.ts", tmp_path)
-    flags = ["--noEmit", "--strict", "--noUncheckedIndexedAccess", "--target", "ES2022", "--module", "NodeNext"]
-        "--noEmit",
-        "--strict",
-        "--target",
-        "ES2022",
-        "--module",
-        "NodeNext",
-        "--noUncheckedIndexedAccess",
-        "--types",
-    ]
+    flags = ["--noEmit", "--strict", "--target", "ES2022", "--module", "NodeNext"]
     (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     command = [*node_command(), str(compiler), *flags, "usage.ts"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
