@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.runtime.node import node_command
+from gossamer.runtime.node import node_available, node_command
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "runtime" / "web"
@@ -39,6 +39,8 @@ def test_the_types_serve_strict_typescript(tmp_path: Path) -> None:
     compiler = WEB / "node_modules" / "typescript" / "bin" / "tsc"
     if not compiler.is_file():
         pytest.skip("typescript is not installed: run `npm ci` in runtime/web")
+    if reason := node_available():
+        pytest.skip(reason)
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "gossamer-web").symlink_to(WEB)
     shutil.copy(Path(__file__).parent / "usage.ts", tmp_path)
