@@ -51,7 +51,7 @@ class _Worker:
     def __init__(self, path: Path, threads: int, shapes: Mapping[str, Sequence[int]], seed: int) -> None:
         self.path = path
         command = [sys.executable, "-P", "-m", "gossamer.tools.bench_worker"]
-        self._words = tempfile.TemporaryFile("w+")  # a full pipe would block it
+        self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process; a pipe fills up
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
         )
@@ -81,7 +81,8 @@ class _Worker:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
+        assert stdin is not None
+        assert stdout is not None
         try:
             stdin.write(json.dumps(request) + "\n")
             stdin.flush()

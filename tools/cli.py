@@ -1,4 +1,4 @@
-"""The `gossamer` command: finds its commands by file, and turns every failure into one line and an exit code."""
+"""The `gossamer` command: commands found by file, every failure one line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from .failing import OutputClosed, guarded, report_failure
+from .failing import OutputClosedError, guarded, report_failure
 
 __all__ = ["build_app", "command_names", "main"]
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with guarded(debug):
             result = build_app()(words or ["--help"], prog_name="gossamer", standalone_mode=False)
             sys.stdout.flush()
-    except OutputClosed:
+    except OutputClosedError:
         return 1
     except BaseException as error:
         return report_failure(error, debug)

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from gossamer.kernels.program import LayerInfo
-    from gossamer.runtime import InferenceSession
+    from gossamer.runtime.session import InferenceSession
 
     from .verifying import Reference
 
     Source = str | Path | bytes | onnx.ModelProto | ir.Model
 
 __all__ = ["Artifact", "CompileOptions", "compile", "compile_targets"]
+
 
 @dataclass(frozen=True)
 class CompileOptions:
@@ -57,7 +58,7 @@ class Artifact:
 
     def session(self, threads: int | None = None) -> InferenceSession:
         """Open it on this machine. Raises ArtifactError when it is for another."""
-        from gossamer.runtime import InferenceSession
+        from gossamer.runtime.session import InferenceSession
 
         return InferenceSession(self.path, threads=threads)
 

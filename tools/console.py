@@ -42,7 +42,7 @@ class Column:
 
 
 def print_json(data: object) -> None:
-    """Print `data` as JSON, and nothing else, on stdout; NaN and infinity become the texts "nan" and "inf"."""
+    """Print `data` as JSON, and nothing else, on stdout; NaN and infinity as texts "nan", "inf"."""
     print(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
 
 

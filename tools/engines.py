@@ -35,8 +35,8 @@ class Engine(Protocol):
     """An opened model."""
 
     name: str
-    inputs: Sequence[Tensor]
-    output_names: Sequence[str]
+    inputs: list[Tensor]
+    output_names: list[str]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Every output, in the order of `output_names`."""
@@ -49,9 +49,7 @@ class _ArtifactEngine:
 
         self.name = str(path)
         self._session = InferenceSession(path, threads=threads)
-        self.inputs = [
-            Tensor(i.name, i.dtype, tuple(i.shape)) for i in self._session.get_inputs()
-        ]
+        self.inputs = [Tensor(i.name, i.dtype, tuple(i.shape)) for i in self._session.get_inputs()]
         self.output_names = [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
@@ -136,8 +134,6 @@ def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return {i.name: tuple(i.shape) for i in read_manifest(folder / "manifest.json").inputs}
 
 
-def make_feeds(
-    inputs: Sequence[Tensor], file: Path | None, seed: int = 0
-) -> dict[str, Array]:
+def make_feeds(inputs: Sequence[Tensor], file: Path | None, seed: int = 0) -> dict[str, Array]:
     """Feeds from an .npz file, or random ones from `seed`. Raises FeedError."""
     return read_feeds(file) if file is not None else random_feeds(inputs, seed)

@@ -18,12 +18,12 @@ import typer
 
 from gossamer.runtime.errors import GossamerError, JobError
 
-__all__ = ["OutputClosed", "Terminated", "guarded", "report_failure"]
+__all__ = ["OutputClosedError", "Terminated", "guarded", "report_failure"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class OutputClosed(Exception):
+class OutputClosedError(Exception):
     """The reader of our standard output went away, as `| head` does; not a failure worth a word."""
 
 
@@ -50,7 +50,7 @@ def guarded(debug: bool) -> Iterator[None]:
             yield
     except BrokenPipeError:
         _drop_stdout()
-        raise OutputClosed from None
+        raise OutputClosedError from None
     finally:
         logging.disable(level)
         if in_main:

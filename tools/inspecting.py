@@ -69,8 +69,8 @@ def inspect_model(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> dict[
 
     match_inputs(shapes, [value.name or "" for value in model.graph.inputs])
     for value in model.graph.inputs:
-        if value.name in shapes:
-            value.shape = onnx_ir.Shape(shapes[value.name])
+        if (given := shapes.get(value.name or "")) is not None:
+            value.shape = onnx_ir.Shape(given)
     model = ShapeInferencePass()(model).model
     decoders = {id(node): found for node in model.graph if (found := _decoder(node)) is not None}
     rows = [

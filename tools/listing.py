@@ -23,7 +23,8 @@ def _folder(package: str) -> Path:
     from importlib.util import find_spec
 
     spec = find_spec(package)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent
 
 
@@ -56,29 +57,33 @@ def _passes() -> list[Row]:
 
 
 def _recipes() -> list[Row]:
-    from gossamer.passes.recipe import recipe_names
+    from gossamer.passes.recipe import load_recipe, recipe_names
 
-    rows = []
-    for name in recipe_names():
-        file = _folder("gossamer.passes") / "recipes" / f"{name}.yaml"
-        first = file.read_text(encoding="utf-8").splitlines()[0]
-        rows.append({"name": name, "summary": first.removeprefix("#").strip() if first[:1] == "#" else ""})
-    return rows
+    return [{"name": name, "summary": load_recipe(name).summary} for name in recipe_names()]
 
 
 def _formats() -> list[Row]:
-    from gossamer.kernels.formats import format_names
+    from gossamer.kernels.formats import find_format, format_names
 
-    return _by_file("gossamer.kernels.formats", tuple(format_names()))
+    return [{"name": name, "summary": find_format(name).summary} for name in format_names()]
 
 
 def _kernels() -> list[Row]:
-    files = sorted(_folder("gossamer.kernels.cpu").glob("*.py"))
     return [
         {"name": path.stem.replace("_", "-"), "summary": first_sentence(path)}
-        for path in files
-        if path.stem not in ("__init__", "base")
+        for path in sorted(_folder("gossamer.kernels.cpu").glob("*.py"))
+        if _defines_kernel(path)
     ]
+
+
+def _defines_kernel(source: Path) -> bool:
+    """Whether a class in the file derives from Kernel; TVM is not imported to find out."""
+    return any(
+        isinstance(base, ast.Name) and base.id == "Kernel"
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+    )
 
 
 def _models() -> list[Row]:

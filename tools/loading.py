@@ -10,7 +10,7 @@ from .engines import is_artifact
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from gossamer.runtime import InferenceSession
+    from gossamer.runtime.session import InferenceSession
 
 __all__ = ["load"]
 
@@ -22,7 +22,7 @@ def load(path: str | Path, threads: int | None = None) -> InferenceSession | ir.
     """
     place = Path(path)
     if is_artifact(place):
-        from gossamer.runtime import InferenceSession
+        from gossamer.runtime.session import InferenceSession
 
         return InferenceSession(place, threads=threads)
     from gossamer.passes.loading import load_model

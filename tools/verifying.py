@@ -41,10 +41,14 @@ class Reference:
 
 def _static_inputs(prepared: ir.Model) -> list[Tensor]:
     return [
-        Tensor(value.name or "", value.dtype.numpy().name, tuple(int(d) for d in value.shape))
+        Tensor(value.name or "", value.dtype.numpy().name, _sizes(value.shape))
         for value in prepared.graph.inputs
         if not value.is_initializer() and value.dtype is not None and value.shape is not None
     ]
+
+
+def _sizes(shape: ir.Shape) -> tuple[int, ...]:
+    return tuple(d for d in shape if isinstance(d, int))  # all are: `prepare` has seen to it
 
 
 def check_artifact(folder: Path, target: Target, reference: Reference) -> list[Check]:

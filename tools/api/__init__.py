@@ -6,20 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gossamer.runtime import GossamerError as GossamerError
-    from gossamer.runtime import InferenceSession as InferenceSession
+    from gossamer.runtime.errors import GossamerError as GossamerError
+    from gossamer.runtime.session import InferenceSession as InferenceSession
     from gossamer.tools.compiling import compile as compile
     from gossamer.tools.converting import convert as convert
     from gossamer.tools.loading import load as load
 
 _HOME = {
-    "GossamerError": "runtime",
-    "InferenceSession": "runtime",
+    "GossamerError": "runtime.errors",
+    "InferenceSession": "runtime.session",
     "compile": "tools.compiling",
     "convert": "tools.converting",
     "load": "tools.loading",
 }
-__all__ = ["GossamerError", "InferenceSession", "compile", "convert", "load"]  # noqa: RUF022 - as in _HOME
+__all__ = ["GossamerError", "InferenceSession", "compile", "convert", "load"]
 __version__ = "0.1.0"
 
 

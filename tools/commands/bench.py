@@ -84,7 +84,9 @@ def _with_baseline(paths: list[Path], against: str | None, model: Path | None) -
     for index, path in enumerate(paths):
         if not path.is_dir():
             return paths, index
-    raise OptionError("onnxruntime needs a model", where="--against", advice="add the .onnx, or --model M.onnx")
+    raise OptionError(
+        "onnxruntime needs a model", where="--against", advice="add the .onnx, or --model M.onnx"
+    )
 
 
 def _shapes_of_artifact(paths: list[Path]) -> dict[str, tuple[int, ...]]:

@@ -45,7 +45,7 @@ def command(
     second = open_engine(b, shapes=shapes)
     # an artifact's shapes are fixed: they say what symbolic dimensions of the other side are
     fixed = second if b.is_dir() and not a.is_dir() else first
-    rows: list[dict[str, Any]] = compare_engines(first, second, make_feeds(fixed.inputs, inputs, seed))
+    rows: list[dict[str, Any]] = list(compare_engines(first, second, make_feeds(fixed.inputs, inputs, seed)))
     if as_json:
         print_json({"a": first.name, "b": second.name, "seed": None if inputs else seed, "outputs": rows})
     else:

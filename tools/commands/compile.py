@@ -31,7 +31,7 @@ def command(
     model: Path = typer.Argument(metavar="IN.onnx"),
     out: Path | None = typer.Argument(None, metavar="[DIR]", help="Same as -o."),
     output: Path | None = typer.Option(
-        None, "-o", "--output", metavar="DIR", help="The artifact folder; with several targets, one in it each."
+        None, "-o", "--output", metavar="DIR", help="The artifact folder; of several targets, their parent."
     ),
     target: str = typer.Option(
         "host", "--target", metavar="NAME[,NAME]", help="As `gossamer list targets` prints them."

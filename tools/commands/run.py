@@ -53,4 +53,3 @@ def command(
     if inputs is None:
         note(f"no --inputs: random inputs from seed {seed}")
     print_table(_COLUMNS, rows)
-
