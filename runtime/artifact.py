@@ -55,9 +55,7 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     folder = Path(path)
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"
-        raise ArtifactError(
-            "is not an artifact", where=folder, expected=f"a folder with {MANIFEST}", got=got
-        )
+        raise ArtifactError("is not an artifact", where=folder, expected=f"a folder with {MANIFEST}", got=got)
     if not (folder / MANIFEST).exists():
         raise ArtifactError("is not an artifact", where=folder, expected=f"a {MANIFEST} in it")
     return Artifact(folder, read_manifest(_inside(folder, MANIFEST)))

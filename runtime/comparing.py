@@ -41,12 +41,12 @@ def tensor_error(expected: Array, got: Array) -> TensorError:
     0.25
     """
     expected, got = np.asarray(expected), np.asarray(got)
-    for what, a, b in (
+    for what, wanted, found in (
         ("shapes", list(expected.shape), list(got.shape)),
         ("types", expected.dtype.name, got.dtype.name),
     ):
-        if a != b:
-            raise JobError(f"two results have different {what}", expected=a, got=b)
+        if wanted != found:
+            raise JobError(f"two results have different {what}", expected=wanted, got=found)
     if expected.size == 0:
         return TensorError(0.0, 1.0, 0.0, ())
     a, b = expected.astype(np.float64), got.astype(np.float64)

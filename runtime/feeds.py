@@ -46,7 +46,9 @@ def check_feeds(inputs: Sequence[TensorLike], feeds: Mapping[str, Any]) -> list[
             )
     missing = [name for name in names if name not in feeds]
     if missing:
-        raise FeedError("an input has no feed", expected=", ".join(names), got="none for " + ", ".join(missing))
+        raise FeedError(
+            "an input has no feed", expected=", ".join(names), got="none for " + ", ".join(missing)
+        )
     return [_checked(tensor, feeds[tensor.name]) for tensor in inputs]
 
 
@@ -64,7 +66,9 @@ def _checked(tensor: TensorLike, value: Any) -> Array:
             advice=f"convert it with .astype(numpy.{tensor.dtype})" if array.dtype.kind in "biuf" else None,
         )
     if array.shape != tuple(tensor.shape):
-        raise FeedError("has the wrong shape", where=where, expected=list(tensor.shape), got=list(array.shape))
+        raise FeedError(
+            "has the wrong shape", where=where, expected=list(tensor.shape), got=list(array.shape)
+        )
     return np.require(array, requirements=["C", "A"])
 
 

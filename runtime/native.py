@@ -83,7 +83,7 @@ class NativeEngine:
 
 
 def _map(path: Path, size: int) -> tuple[int | None, mmap.mmap | None]:
-    """The address of the mapped file, and the mapping, which must outlive its use; (None, None) when empty."""
+    """The address of the mapped file, and the mapping, which must outlive its use; None when it is empty."""
     if size == 0:
         return None, None
     with path.open("rb") as stream:

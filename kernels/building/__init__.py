@@ -1,1 +1,3 @@
-"""Placeholder of the package docstring."""
+"""From object files to artifacts: linking, packing, and running other machines' code under emulation."""
+
+from .artifact import build_artifact as build_artifact

@@ -1,0 +1,106 @@
+"""Writes the artifact folder: code, weights, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from gossamer.kernels.program import Program, TensorInfo
+from gossamer.kernels.targets import Target
+from gossamer.runtime.errors import JobError, OptionError
+from gossamer.runtime.manifest import (
+    MANIFEST,
+    MOST_THREADS,
+    CodeSpec,
+    FileSpec,
+    Manifest,
+    TargetSpec,
+    TensorSpec,
+    WeightSpec,
+    WeightsSpec,
+)
+
+from .native import build_native
+from .publishing import published_folder
+from .sources import model_header
+from .wasm import build_wasm
+
+__all__ = ["build_artifact"]
+
+WEIGHTS, HEADER = "weights.bin", "model.h"
+
+
+def build_artifact(
+    program: Program,
+    objects: Mapping[str, bytes],
+    target: Target,
+    out: Path,
+    *,
+    embed_weights: bool = False,
+    threads: int = 1,
+) -> Path:
+    """Links the object files of `program`, one for each of the target's variants, into the folder `out`.
+
+    The folder appears whole or not at all; an earlier artifact there is replaced. `threads` is what a
+    session uses when it is not told. Returns `out`. Raises OptionError for a place that cannot be written,
+    JobError where linking or writing fails.
+    """
+    if set(objects) != set(target.variants):
+        raise JobError(
+            "wrong code variants", where=target.name, expected=set(target.variants), got=set(objects)
+        )
+    if not 1 <= threads <= MOST_THREADS:
+        raise OptionError("wrong number of threads", expected=f"1..{MOST_THREADS}", got=threads)
+    with published_folder(out) as folder, tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        work = Path(scratch)
+        sha256 = hashlib.sha256(program.weights).hexdigest()
+        ((work if embed_weights else folder) / WEIGHTS).write_bytes(program.weights)
+        if target.family == "wasm":
+            threads = 1
+            code = build_wasm(program, objects, target, work, folder, embed=embed_weights)
+        else:
+            (native,) = objects.values()
+            code = build_native(
+                program, native, target, work, folder, sha256=sha256, threads=threads, embed=embed_weights
+            )
+            code.append(_header(program, target, folder, embed=embed_weights))
+        manifest = Manifest(
+            name=program.name,
+            gossamer=version("gossamer"),
+            target=TargetSpec(target.name, target.triple, target.family, target.container, target.requires),
+            entry=program.symbol,
+            threads=threads,
+            inputs=_tensors(program.inputs),
+            outputs=_tensors(program.outputs),
+            arena_bytes=program.arena_bytes,
+            weights=WeightsSpec(
+                file=None if embed_weights else WEIGHTS,
+                bytes=len(program.weights),
+                sha256=sha256,
+                tensors=tuple(WeightSpec(**asdict(tensor)) for tensor in program.weight_table),
+            ),
+            code=tuple(code),
+            layers=tuple(asdict(layer) for layer in program.layers),
+            files={path.name: _file(path) for path in sorted(folder.iterdir())},
+        )
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return out
+
+
+def _header(program: Program, target: Target, folder: Path, *, embed: bool) -> CodeSpec:
+    text = model_header(program, target, version("gossamer"), embedded=embed)
+    (folder / HEADER).write_text(text, encoding="utf-8")
+    return CodeSpec("header", HEADER)
+
+
+def _tensors(tensors: tuple[TensorInfo, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors)
+
+
+def _file(path: Path) -> FileSpec:
+    with path.open("rb") as stream:
+        return FileSpec(path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
