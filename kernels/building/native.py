@@ -106,7 +106,8 @@ def _link_shared(build: _Build, members: list[Path]) -> None:
     command: list[str | Path] = [
         *("cc", "-target", platform_triple(build.target), "-shared", "-O2", "-s", "-nostartfiles"),
         *("-nodefaultlibs", f"-Wl,-soname,{SHARED}", "-Wl,--gc-sections", "-Wl,-Bsymbolic"),
-        *(f"-Wl,--version-script={exports}", "-Wl,--as-needed", *members, "-o", build.out / SHARED),
+        *(f"-Wl,--version-script={exports}", "-Wl,--as-needed", "-o", build.out / SHARED),
+        *members,
     ]
     if "android" in build.target.zig:
         page = f"-Wl,-z,max-page-size={ANDROID_PAGE}"

@@ -1,0 +1,116 @@
+"""Runs the code of other machines' artifacts under qemu's user-mode emulation."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import numpy as np
+
+from gossamer.runtime.artifact import Artifact, open_artifact
+from gossamer.runtime.errors import ArtifactError, JobError
+from gossamer.runtime.feeds import check_feeds
+
+from .native import RUNTIME_FILES
+from .toolchain import compile_c, runtime_source, zig
+
+__all__ = ["Emulation", "find_emulator", "run_emulated", "why_not_emulated"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+EMULATORS = {"arm64": ("qemu-aarch64", "qemu-aarch64-static"), "arm": ("qemu-arm", "qemu-arm-static")}
+TRIPLES = {"arm64": "aarch64-linux-musl", "arm": "arm-linux-musleabihf"}
+MOST_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """`outputs` in the model's order, and the time of each run, as long as the emulator took for it."""
+
+    outputs: list[Array]
+    nanoseconds: list[int]
+    emulator: str
+
+
+def find_emulator(family: str) -> str | None:
+    """The path of the program that emulates a processor family ("arm64", "arm"), or None."""
+    return next((path for name in EMULATORS.get(family, ()) if (path := which(name))), None)
+
+
+def why_not_emulated(artifact: Artifact) -> str | None:
+    """Why the artifact cannot run under emulation here, or None when it can."""
+    target = artifact.manifest.target
+    if target.container != "elf" or target.family not in EMULATORS:
+        return f"no emulator is known for {target.triple}"
+    if find_emulator(target.family) is None:
+        return f"{EMULATORS[target.family][0]} is not installed (Debian, Ubuntu: apt install qemu-user)"
+    return None
+
+
+def run_emulated(
+    artifact: Artifact | Path, feeds: Mapping[str, Array], *, threads: int = 1, repeats: int = 1
+) -> Emulation:
+    """Links the artifact's static library into a program for its processor and runs that on `feeds`.
+
+    Only the C library is another one: a static program needs none of the machine's. Raises ArtifactError
+    where `why_not_emulated` gives a reason, FeedError for wrong feeds, JobError when the program fails.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    reason = why_not_emulated(opened)
+    emulator = find_emulator(opened.manifest.target.family)
+    if reason is not None or emulator is None:
+        raise ArtifactError("cannot be emulated", where=opened.path, got=reason)
+    arrays = check_feeds(opened.manifest.inputs, feeds)
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        work = Path(scratch)
+        program = _link_runner(opened, work)
+        for i, array in enumerate(arrays):
+            (work / f"input{i}").write_bytes(array.tobytes())
+        outputs = [work / f"output{i}" for i in range(len(opened.manifest.outputs))]
+        inputs = [work / f"input{i}" for i in range(len(arrays))]
+        weights = opened.manifest.weights.file
+        location = opened.file(weights) if weights is not None else "embedded"
+        command = [emulator, program, location, threads, repeats, *inputs, *outputs]
+        printed = _run([str(word) for word in command])
+        return Emulation(
+            outputs=[
+                np.frombuffer(path.read_bytes(), tensor.dtype).reshape(tensor.shape).copy()
+                for path, tensor in zip(outputs, opened.manifest.outputs, strict=True)
+            ],
+            nanoseconds=[int(line) for line in printed.split()],
+            emulator=Path(emulator).name,
+        )
+
+
+def _link_runner(artifact: Artifact, work: Path) -> Path:
+    """A static program from our runner, our C runtime, and the model in libmodel.a."""
+    manifest = artifact.manifest
+    static = artifact.code("static")
+    if not static:
+        raise ArtifactError("holds no static library", where=artifact.path)
+    triple = TRIPLES[manifest.target.family]
+    model = f"-DMODEL=gossamer_model_{manifest.symbol}"
+    objects = [
+        compile_c(runtime_source(name), work / f"{name}.o", triple, model)
+        for name in ("runner.c", *RUNTIME_FILES)
+    ]
+    program = work / "runner"
+    library = artifact.file(static[0].file)
+    zig("cc", "-target", triple, "-static", "-O2", "-s", *objects, library, "-o", program)
+    return program
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise JobError("the emulated program takes too long", expected=f"{MOST_SECONDS} seconds") from error
+    if done.returncode != 0:
+        lines = done.stderr.splitlines()
+        got = lines[-1] if lines else f"exit status {done.returncode}"
+        raise JobError("the emulated program failed", where=Path(command[0]).name, got=got)
+    return done.stdout
