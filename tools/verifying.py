@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gossamer.kernels.building.emulating import run_emulated, why_not_emulated
 from gossamer.kernels.targets import Target
-from gossamer.runtime.artifact import open_artifact
+from gossamer.runtime.artifact import Artifact, open_artifact
 from gossamer.runtime.errors import ArtifactError
 from gossamer.runtime.feeds import random_feeds
 from gossamer.runtime.machine import check_machine
@@ -70,11 +71,16 @@ def _runs(folder: Path, target: Target, feeds: Arrays) -> Iterator[tuple[str, Ar
         for variant in ("simd", "relaxed"):
             yield f"wasmtime ({variant})", _in_process(folder, feeds, variant)
         return
-    reason = _not_for_this_machine(folder)
-    if reason is None:
+    artifact = open_artifact(folder)
+    foreign = _not_for_this_machine(artifact)
+    if foreign is None:
         yield "in process", _in_process(folder, feeds)
+    elif (reason := why_not_emulated(artifact)) is None:
+        emulation = run_emulated(artifact, feeds)
+        names = [output.name for output in artifact.manifest.outputs]
+        yield emulation.emulator, dict(zip(names, emulation.outputs, strict=True))
     else:
-        yield reason, None
+        yield f"{foreign}; {reason}", None
 
 
 def _in_process(folder: Path, feeds: Arrays, variant: str | None = None) -> Arrays:
@@ -83,9 +89,9 @@ def _in_process(folder: Path, feeds: Arrays, variant: str | None = None) -> Arra
         return dict(zip(names, session.run(None, feeds), strict=True))
 
 
-def _not_for_this_machine(folder: Path) -> str | None:
+def _not_for_this_machine(artifact: Artifact) -> str | None:
     try:
-        check_machine(open_artifact(folder).manifest.target)
+        check_machine(artifact.manifest.target)
     except ArtifactError as error:
         return f"this machine cannot run it: expected {error.expected}, got {error.got}"
     return None
