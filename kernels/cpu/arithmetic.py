@@ -67,22 +67,22 @@ def cast(x: Any, dtype: str) -> Any:
 
 
 def _binary(operation: Callable[[Any, Any], Any], cost: int = 1) -> Function:
-    return Function(lambda b, v, o, d: operation(*_match([b.let(x) for x in v])), cost)
+    return Function(lambda b, v, o, d: operation(*_match([b.hold(x) for x in v])), cost)
 
 
 def _unary(operation: Callable[[Any], Any], cost: int) -> Function:
-    return Function(lambda b, v, o, d: operation(b.let(v[0])), cost)
+    return Function(lambda b, v, o, d: operation(b.hold(v[0])), cost)
 
 
 def _polynomial(operation: Callable[[vm.Let, Any], Any], cost: int) -> Function:
-    return Function(lambda b, v, o, d: operation(b.let, b.let(v[0])), cost)
+    return Function(lambda b, v, o, d: operation(b.hold, b.hold(v[0])), cost)
 
 
 def _fold(operation: Callable[[Any, Any], Any]) -> Function:
     def emit(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
         result = values[0]
         for value in values[1:]:
-            result = b.let(operation(*_match([result, value])))
+            result = b.hold(operation(*_match([result, value])))
         return result
 
     return Function(emit)
@@ -96,7 +96,7 @@ def _mod(b_: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     a, b = _match(values)
     if _is_float(a):
         return a - tir.trunc(a / b) * b
-    rest = b_.let(tir.truncmod(a, b))
+    rest = b_.hold(tir.truncmod(a, b))
     if options.get("fmod") or scalar_type(a).startswith("u"):
         return rest
     other_sign = tir.NE(tir.Select(rest < _like(0, a), _like(1, a), _like(0, a)),
@@ -122,7 +122,7 @@ def _relu(x: Any) -> Any:
 
 
 def _clip(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     if options.get("min") is not None:
         x = maximum(x, _like(options["min"], x))
     if options.get("max") is not None:
@@ -131,7 +131,7 @@ def _clip(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
 
 
 def _leaky(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     return tir.Select(x < _like(0, x), x * _like(options.get("alpha", 0.01), x), x)
 
 
@@ -140,7 +140,7 @@ def _prelu(a: Any, slope: Any) -> Any:
 
 
 def _hard_sigmoid(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     y = x * _like(options.get("alpha", 0.2), x) + _like(options.get("beta", 0.5), x)
     return minimum(maximum(y, _like(0, x)), _like(1, x))
 
@@ -150,32 +150,32 @@ def _hard_swish(x: Any) -> Any:
 
 
 def _elu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     return tir.Select(
-        x < _like(0, x), (vm.exp(b.let, x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x
+        x < _like(0, x), (vm.exp(b.hold, x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x
     )
 
 
 def _selu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     alpha, gamma = options.get("alpha", 1.6732632), options.get("gamma", 1.0507010)
     return _like(gamma, x) * tir.Select(
-        x > _like(0, x), x, (vm.exp(b.let, x) - _like(1, x)) * _like(alpha, x)
+        x > _like(0, x), x, (vm.exp(b.hold, x) - _like(1, x)) * _like(alpha, x)
     )
 
 
 def _gelu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     half = _like(0.5, x) * x
     if options.get("approximate") == "tanh":
         inner = _like(0.7978845608028654, x) * (x + _like(0.044715, x) * x * x * x)
-        return half * (_like(1, x) + vm.tanh(b.let, b.let(inner)))
-    return half * (_like(1, x) + vm.erf(b.let, b.let(x * _like(0.7071067811865476, x))))
+        return half * (_like(1, x) + vm.tanh(b.hold, b.hold(inner)))
+    return half * (_like(1, x) + vm.erf(b.hold, b.hold(x * _like(0.7071067811865476, x))))
 
 
 def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     exponent = options.get("exponent")
-    x = b.let(values[0])
+    x = b.hold(values[0])
     special = {1.0: lambda: x, 2.0: lambda: x * x, 3.0: lambda: x * x * x, 0.5: lambda: tir.sqrt(x),
                -1.0: lambda: _like(1, x) / x, -0.5: lambda: _like(1, x) / tir.sqrt(x)}  # fmt: skip
     if exponent in special and _is_float(x):
@@ -185,8 +185,8 @@ def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     y = _like(exponent, x) if exponent is not None else cast(values[1], scalar_type(x))
     x, y = _match([x, y])
     if scalar_type(x) == "float32":
-        return vm.power(b.let, b.let(x), b.let(y))
-    return cast(vm.power(b.let, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
+        return vm.power(b.hold, b.hold(x), b.hold(y))
+    return cast(vm.power(b.hold, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
 
 
 def _where(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:

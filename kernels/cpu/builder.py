@@ -21,7 +21,7 @@ from .isa import Isa
 __all__ = ["VECTORIZED", "Builder", "Pointer", "constant", "int32", "lanes_of", "scalar_type", "vector_type"]
 
 VECTORIZED = tir.ForKind.VECTORIZED
-STACK_BYTES = 1024  # TVM turns a larger array into a workspace call
+STACK_BYTES = 1023  # TVM turns a larger array into a workspace call
 _HUGE = 1 << 30  # extent of an array whose true extent the caller knows
 
 
@@ -77,6 +77,7 @@ class Builder:
         self._blocks: list[list[Any]] = [[]]
         self._names = 0
         self._analyzer = Analyzer()
+        self._vector_loop: tuple[Any, int] | None = None  # lane variable and extent of the open one
         self.thread: Any = tir.Var("thread", "int32")
         self.threads: Any = tir.Var("threads", "int32")
 
@@ -107,6 +108,28 @@ class Builder:
         self._blocks[-1].append(tir.Bind(var, value))
         return var
 
+    def hold(self, value: Any) -> Any:
+        """A value that is used more than once, in a register.
+
+        `let` is for indices and single steps: TVM's code generator substitutes bound values into later ones,
+        which takes minutes for a polynomial. A stack slot, which LLVM turns into a register, stops it.
+        """
+        if isinstance(value, _ATOMS):
+            return value
+        dtype, lanes = scalar_type(value), lanes_of(value)
+        if dtype == "bool":
+            return value
+        if self._vector_loop is None:
+            slot = self.stack(dtype, lanes)
+            self.store(slot, 0, value)
+            return slot.load(0, lanes)
+        lane, extent = self._vector_loop
+        buffer = _array(self.fresh("h"), dtype, extent, alignment=64)
+        self._blocks[-2].append(tir.AllocBuffer(buffer))  # before the loop, one place for each lane
+        slot = Pointer(buffer, dtype)
+        self.store(slot, lane, value)
+        return slot.load(lane)
+
     def store(self, target: Pointer, index: Any, value: Any) -> None:
         """Writes `value` (scalar or vector) at `index`, lanes side by side."""
         lanes = lanes_of(value)
@@ -127,7 +150,10 @@ class Builder:
         if isinstance(start, int) and isinstance(extent, int):
             self._analyzer.bind(var, ir.Range(int32(start), int32(start + extent)))
         self._blocks.append([])
+        if kind == VECTORIZED:
+            self._vector_loop = (var, extent)
         yield var
+        self._vector_loop = None
         body = self._close()
         self._blocks[-1].append(tir.For(var, int32(start), int32(extent), kind, body))
 
@@ -168,7 +194,7 @@ def _truncating(index: Any) -> Any:
         return tir.truncdiv(_truncating(index.a), index.b)
     if isinstance(index, tir.FloorMod):
         return tir.truncmod(_truncating(index.a), index.b)
-    if isinstance(index, tir.Add | tir.Sub | tir.Mul):
+    if isinstance(index, (tir.Add, tir.Sub, tir.Mul)):
         return type(index)(_truncating(index.a), _truncating(index.b))
     return index
 
@@ -183,4 +209,5 @@ def _array(name: str, dtype: str, count: int, alignment: int | None = None) -> A
     return tir.decl_buffer((count,), dtype, name=name, data_alignment=alignment, layout=None)
 
 
+_ATOMS = (ir.TensorLoad, tir.Var, tir.Broadcast, tir.IntImm, tir.FloatImm)  # need no place of their own
 Emit = Callable[[Builder, Sequence[Pointer]], None]

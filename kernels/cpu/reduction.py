@@ -43,7 +43,7 @@ def fold_lanes(b: Builder, combine: Combine, array: Pointer, lanes: int) -> Any:
     while len(values) > 1:
         half = len(values) // 2
         values = [
-            b.let(combine(x, y)) for x, y in zip(values[:half], values[half : 2 * half], strict=True)
+            b.hold(combine(x, y)) for x, y in zip(values[:half], values[half : 2 * half], strict=True)
         ] + (values[2 * half :])
     return values[0]
 

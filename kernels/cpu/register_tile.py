@@ -23,7 +23,7 @@ class RegisterTile:
 
     def __init__(self, b: Builder, rows: int, vectors: int, lanes: int) -> None:
         self.b, self.rows, self.vectors, self.lanes = b, rows, vectors, lanes
-        per_array = max(1, 1024 // (4 * lanes))  # registers that one stack array may hold
+        per_array = max(1, 512 // (4 * lanes))  # registers that one stack array may hold
         count = rows * vectors
         self._arrays: list[Pointer] = [
             b.stack("float32", lanes * min(per_array, count - start)) for start in range(0, count, per_array)

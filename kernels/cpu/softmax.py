@@ -94,21 +94,21 @@ class _Rows:
         for start, count, width in _pieces(full, tail, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 i = v * width + lane + start
-                x = b.let(self.value(row, i, 0))
+                x = b.hold(self.value(row, i, 0))
                 b.store(self.out, self.place(row, i, 0), x)
                 b.store(peak, lane, maximum(peak.load(lane), x))
-        top = b.let(fold_lanes(b, maximum, peak, lanes))
+        top = b.hold(fold_lanes(b, maximum, peak, lanes))
         total = b.stack("float32", lanes)
         b.store(total, 0, constant(0.0, "float32", lanes))
         for start, count, width in _pieces(full, tail, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
-                shifted = b.let(self.out.load(at) - top)
-                e = b.let(vm.exp(b.let, shifted))
+                shifted = b.hold(self.out.load(at) - top)
+                e = b.hold(vm.exp(b.hold, shifted))
                 b.store(total, lane, total.load(lane) + e)
                 b.store(self.out, at, shifted if self.kernel.logarithm else e)
-        sum_ = b.let(fold_lanes(b, OPERATIONS["sum"], total, lanes))
-        scale = b.let(self._scale(sum_))
+        sum_ = b.hold(fold_lanes(b, OPERATIONS["sum"], total, lanes))
+        scale = b.hold(self._scale(sum_))
         for start, count, width in _pieces(full, tail, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
@@ -116,7 +116,7 @@ class _Rows:
 
     def _scale(self, total: Any) -> Any:
         return (
-            vm.log(self.b.let, self.b.let(total))
+            vm.log(self.b.hold, self.b.hold(total))
             if self.kernel.logarithm
             else tir.const(1.0, "float32") / total
         )
@@ -131,13 +131,13 @@ class _Rows:
         b.store(peak, 0, constant(float("-inf"), "float32", lanes))
         b.store(total, 0, constant(0.0, "float32", lanes))
         with b.loop(n) as i, b.loop(lanes, kind=VECTORIZED) as lane:
-            x = b.let(self.value(row, i, lane + start))
+            x = b.hold(self.value(row, i, lane + start))
             b.store(self.out, self.place(row, i, lane + start), x)
             b.store(peak, lane, maximum(peak.load(lane), x))
         with b.loop(n) as i, b.loop(lanes, kind=VECTORIZED) as lane:
             at = self.place(row, i, lane + start)
-            shifted = b.let(self.out.load(at) - peak.load(lane))
-            e = b.let(vm.exp(b.let, shifted))
+            shifted = b.hold(self.out.load(at) - peak.load(lane))
+            e = b.hold(vm.exp(b.hold, shifted))
             b.store(total, lane, total.load(lane) + e)
             b.store(self.out, at, shifted if self.kernel.logarithm else e)
         with b.loop(lanes, kind=VECTORIZED) as lane:

@@ -48,5 +48,7 @@ def compiled(program: Program, isa: Isa) -> Any:
         tir.transform.LowerTVMBuiltin(),
         tir.transform.LowerIntrin(),
     ]
-    lowered = tvm.ir.transform.Sequential(passes)(program.module(isa.variant))
+    lowered = program.module(isa.variant)
+    for apply in passes:  # one by one: a Sequential of them takes minutes on shared subexpressions
+        lowered = apply(lowered)
     return tvm.get_global_func("target.build.llvm")(lowered, target)

@@ -45,7 +45,8 @@ def build_module(
         if kernel.key not in names:
             name = ir.GlobalVar(f"{symbol}_k{len(names)}_{kernel.family.replace('-', '_')}")
             names[kernel.key] = name
-            functions[name] = kernel.build(isa)
+            # a symbol of its own keeps LLVM from inlining all kernels into one huge, slowly optimised function
+            functions[name] = _as_c_function(kernel.build(isa), name.name_hint)
     entry = _Entry(io_types, layout)
     calls = [call for kernel in kernels for call in entry.call(names[kernel.key], kernel, isa)]
     functions[ir.GlobalVar(symbol)] = entry.finish(symbol, calls)
@@ -83,8 +84,12 @@ class _Entry:
         params = [*self.io, self.weights, self.arena, self.thread, self.threads, self.sync]
         body = tir.SeqStmt([*calls, tir.Return(int32(0))])
         function = tir.PrimFunc(params, body, ret_type=ir.PrimType("int32"))
-        # calling convention 0: a C function, which TVM leaves as it is
-        return function.with_attr("global_symbol", symbol).with_attr("calling_conv", 0)
+        return _as_c_function(function, symbol)
+
+
+def _as_c_function(function: Any, symbol: str) -> Any:
+    """Calling convention 0: TVM leaves the function's parameters as they are."""
+    return function.with_attr("global_symbol", symbol).with_attr("calling_conv", 0)
 
 
 def _handle(name: str, dtype: str) -> Any:

@@ -55,7 +55,8 @@ def _pool(state: Lowering, node: ir.Node, source: Lazy, window: Window, shape: t
                 x = index[3] * window.strides[1] + (kx * window.dilations[1] - window.pads[1])
                 value = _inside(sources[0], scope, [*index[:2], y, x], window, neutral)
                 combine = maximum if largest else (lambda a, b: a + b)
-                total = value if total is None else combine(total, value)
+                value = scope.builder.hold(value)
+                total = value if total is None else scope.builder.hold(combine(total, value))
         return total if largest else total / _count(window, index, count_pad, source.dtype)
 
     label = ("pool", node.op_type, window, count_pad)
