@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from gossamer.runtime.errors import InputError, JobError
 
 from .console import Progress
 
-__all__ = ["Timing", "bench"]
+__all__ = ["Contestant", "Timing", "Worker", "bench", "interleave"]
 
 _WARM_UP_TURNS = 1
 
@@ -45,19 +45,34 @@ class Timing:
         return asdict(self)
 
 
-class _Worker:
+class Contestant(Protocol):
+    """Something that can be timed in turns."""
+
+    @property
+    def name(self) -> str: ...
+    def turn(self, seconds: float) -> list[int]:
+        """Nanoseconds of each run of a turn of about `seconds`."""
+
+
+class Worker:
     """A process with one open engine; it computes only while it is asked to."""
 
-    def __init__(self, path: Path, threads: int, shapes: Mapping[str, Sequence[int]], seed: int) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 1,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.name = str(path)
         command = [sys.executable, "-P", "-m", "gossamer.tools.bench_worker"]
         self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process; a pipe fills up
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
         )
-        self._opening = {"path": str(path), "threads": threads, "shapes": dict(shapes), "seed": seed}
+        self._opening = {"path": str(path), "threads": threads, "shapes": dict(shapes or {}), "seed": seed}
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Worker:
         try:
             self._ask({"open": self._opening})
         except BaseException:
@@ -102,7 +117,7 @@ class _Worker:
         words = self._words.read().strip().splitlines()
         return JobError(
             "the process that ran it died",
-            where=self.path,
+            where=self.name,
             got=f"exit status {code}" + (f" ({words[-1]})" if words else ""),
         )
 
@@ -120,24 +135,38 @@ def bench(
 ) -> list[Timing]:
     """Time artifacts and ONNX files (by onnxruntime) on the same random inputs.
 
-    After a warm-up turn each, every round gives each engine one turn, so that a machine that slows down
-    slows all of them. Ratios are to `paths[baseline]`. Raises InputError or JobError.
+    Each has a process of its own. Ratios are to `paths[baseline]`. Raises InputError or JobError.
     """
-    times: list[list[int]] = [[] for _ in paths]
-    total = (rounds + _WARM_UP_TURNS) * len(paths)
     with ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(path, threads, shapes or {}, seed)) for path in paths]
-        for turn in range(rounds + _WARM_UP_TURNS):
-            for index, worker in enumerate(workers):
-                progress(str(worker.path), turn * len(paths) + index, total)
-                measured = worker.turn(turn_seconds)
-                if turn >= _WARM_UP_TURNS:
-                    times[index] += measured
+        workers = [stack.enter_context(Worker(path, threads, shapes or {}, seed)) for path in paths]
+        times = interleave(workers, rounds, turn_seconds, progress)
     medians = [float(np.median(t)) for t in times]
     return [
         _timing(path, threads, measured, median / medians[baseline])
         for path, measured, median in zip(paths, times, medians, strict=True)
     ]
+
+
+def interleave(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    turn_seconds: float,
+    progress: Progress = lambda label, done, total: None,
+) -> list[list[int]]:
+    """Nanoseconds of every run of each contestant.
+
+    After a warm-up turn each, every round gives each one turn, so that a machine that slows down slows all
+    of them.
+    """
+    times: list[list[int]] = [[] for _ in contestants]
+    total = (rounds + _WARM_UP_TURNS) * len(contestants)
+    for turn in range(rounds + _WARM_UP_TURNS):
+        for index, contestant in enumerate(contestants):
+            progress(contestant.name, turn * len(contestants) + index, total)
+            measured = contestant.turn(turn_seconds)
+            if turn >= _WARM_UP_TURNS:
+                times[index] += measured
+    return times
 
 
 def _timing(path: Path, threads: int, times: Sequence[int], ratio: float) -> Timing:

@@ -131,9 +131,9 @@ def format_value(value: object) -> str:
 
 
 @contextmanager
-def show_progress(wanted: bool = True) -> Iterator[Progress]:
+def show_progress() -> Iterator[Progress]:
     """A progress line on stderr while it is a terminal, else nothing; gives a `Progress` to call."""
-    if not wanted or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield lambda label, done, total: None
         return
     from rich.console import Console

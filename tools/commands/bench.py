@@ -48,7 +48,7 @@ def command(
 
     paths, baseline = _with_baseline(models, against, model)
     shapes = parse_shapes(input_shape) or _shapes_of_artifact(paths)
-    with show_progress(not as_json) as progress:
+    with show_progress() as progress:
         timings = bench(
             paths,
             baseline=baseline,

@@ -52,7 +52,7 @@ def command(
     shapes = parse_shapes(input_shape)
     from ..compiling import CompileOptions, compile_targets
 
-    with show_progress(not as_json) as progress:
+    with show_progress() as progress:
         options = CompileOptions(cpu, threads, shapes, embed_weights, not no_verify, progress)
         artifacts = compile_targets(model, names, path, options)
     if as_json:

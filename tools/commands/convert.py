@@ -61,7 +61,7 @@ def command(
     from ..converting import Conversion, read_calibration
 
     job = Conversion(model, recipe, settings, parse_shapes(input_shape), read_calibration(calibrate))
-    with show_progress(not as_json) as progress:
+    with show_progress() as progress:
         result = job.run(not no_verify, progress)
     try:
         if not no_verify:

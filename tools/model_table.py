@@ -1,0 +1,142 @@
+"""Which real models compile: `python -m gossamer.tools.model_table FOLDER -o docs/models.md`.
+
+Every .onnx of the folder is compiled for `host` and `wasm` by the command line, in a process of its own, and
+compared with onnxruntime; a model that is refused stands there with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from gossamer.runtime.errors import OptionError
+
+from .checking import TOLERANCE
+from .console import note
+from .failing import guarded, report_failure
+from .options import choose_output
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["choose_shapes", "command", "main"]
+
+_TARGETS = ("host", "wasm")
+_LONGEST = 900  # seconds that one compilation may take
+_HEAD = """# Real models
+
+Each model is compiled for `host` and `wasm` and compared with onnxruntime on the same file and the same
+random inputs. Errors are the largest difference of any output, in units of that output's spread (largest
+minus smallest value); at most {tolerance:g} passes. WebAssembly's error is the larger one of the two builds.
+Dimensions without a size were given one: {sequence} for sequences, 1 for everything else, as the second
+column shows. `make models-table` writes this page.
+
+| model | input shapes | nodes | operators | host | wasm |
+|---|---|---:|---:|---:|---:|
+"""
+
+
+@dataclass(frozen=True)
+class _Row:
+    model: str
+    shapes: str
+    nodes: int
+    operators: int
+    results: tuple[str, ...]  # per target: an error in spreads, or the refusal
+
+    def text(self) -> str:
+        cells = (self.model, self.shapes, str(self.nodes), str(self.operators), *self.results)
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def choose_shapes(model: ir.Model, sequence: int) -> dict[str, tuple[int, ...]]:
+    """A shape for each input that has dimensions without a size: `sequence` for sequences, else 1."""
+    shapes = {}
+    for value in model.graph.inputs:
+        if value.is_initializer() or value.shape is None:
+            continue
+        dims = [d if isinstance(d, int) else _size(str(d.value or ""), sequence) for d in value.shape]
+        if any(not isinstance(d, int) for d in value.shape):
+            shapes[value.name or ""] = tuple(dims)
+    return shapes
+
+
+def _size(symbol: str, sequence: int) -> int:
+    word = symbol.lower()
+    return sequence if word.startswith(("seq", "time")) or "len" in word else 1
+
+
+def _row(path: Path, sequence: int) -> _Row:
+    from gossamer.passes.loading import load_model
+
+    model = load_model(path)
+    shapes = choose_shapes(model, sequence)
+    given = [f"{name}:{','.join(map(str, shape))}" for name, shape in shapes.items()]
+    nodes = list(model.graph.all_nodes())
+    results = tuple(_compile(path, target, given) for target in _TARGETS)
+    return _Row(path.stem, " ".join(given), len(nodes), len({node.op_type for node in nodes}), results)
+
+
+def _compile(path: Path, target: str, shapes: Sequence[str]) -> str:
+    """The worst error of any output, or why there is none."""
+    options = [word for shape in shapes for word in ("--input-shape", shape)]
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:
+        words = ["compile", str(path), str(Path(folder) / "out"), "--target", target, "--json", *options]
+        command = [sys.executable, "-P", "-m", "gossamer.tools.cli", *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST, check=False)
+        except subprocess.TimeoutExpired:
+            return f"no end after {_LONGEST} s"
+    if done.returncode == 0:
+        (artifact,) = json.loads(done.stdout)["artifacts"]
+        return f"{max(float(check['worst']) for check in artifact['checks']):.1e}"
+    if done.returncode < 0:
+        return f"crashed (signal {-done.returncode})"
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return lines[-1].removeprefix("error: ").replace(f"{path}: ", "")
+
+
+def command(
+    folder: Path = typer.Argument(metavar="FOLDER", help="Where the .onnx files are."),
+    output: Path | None = typer.Option(None, "-o", "--output", metavar="FILE.md"),
+    only: list[str] = typer.Option([], "--only", metavar="NAME", help="These models, not all."),
+    sequence: int = typer.Option(64, "--sequence", min=1, help="The size of sequence dimensions."),
+) -> None:
+    """Compile every model of a folder and write a table of the errors."""
+    out = choose_output(output, None)
+    files = [path for path in sorted(folder.glob("*.onnx")) if not only or path.stem in only]
+    if not files:
+        raise OptionError("no model is there", where=folder, expected="files NAME.onnx")
+    rows = []
+    for path in files:
+        rows.append(_row(path, sequence))
+        note(f"{path.stem}: " + ", ".join(rows[-1].results))
+    text = _HEAD.format(tolerance=TOLERANCE, sequence=sequence) + "".join(row.text() for row in rows)
+    from gossamer.passes.saving import written_whole
+
+    with written_whole(out) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Run it as a command of its own; returns the exit code."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        with guarded(debug=False):
+            app(standalone_mode=False)
+    except BaseException as error:
+        return report_failure(error, debug=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
