@@ -20,6 +20,8 @@ __all__ = ["emit_objects", "llvm_target"]
 def llvm_target(isa: Isa) -> Any:
     """TVM's description of the machine."""
     options: dict[str, Any] = {"kind": "llvm", "mtriple": isa.target.triple, "opt-level": 3}
+    if isa.target.family == "wasm":
+        options["vector-width"] = isa.target.vector_bits  # else TVM warns that it guessed so
     if isa.target.cpu:
         options["mcpu"] = isa.target.cpu
     if isa.features:
