@@ -1,8 +1,8 @@
 """Convolution as matrix product: packed weights × pixels, dense or block-sparse.
 
-Pixels are taken in tiles of a few vectors. A 1×1 convolution reads its tile in place; other windows first copy
-theirs into a panel (taps × pixels) that stays in the cache while all output channels use it. `out` has planes
-padded to whole vectors, so that tiles need no tail.
+Pixels are taken in tiles of a few vectors. A 1×1 convolution reads its tile in place; other windows first
+copy theirs into a panel (taps × pixels) that stays in the cache while all output channels use it. `out` has
+planes padded to whole vectors, so that tiles need no tail.
 
     out[m, p] = epilogue(bias[m] + Σ_k weights[m, k] · panel[k, p])
 """

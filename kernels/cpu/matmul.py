@@ -153,7 +153,7 @@ class _Work:
 
     def _store(self, tile: RegisterTile, row: Any, vector: Any, width: int) -> None:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        m, _, n = k.sizes
+        n = k.sizes[2]
         out, scope = self.pointers[id(k.out)], Scope(b, self.pointers)
         vectors_total, ragged = -(-n // lanes), n % lanes
         batch = self._offset(k.out)
@@ -181,7 +181,8 @@ class _Work:
     def _pack(self, vector: Any, width: int) -> None:
         """panel[k, c] = right[…, k, c], zero past the last column."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        assert self.scratch is not None and k.right is not None
+        assert self.scratch is not None
+        assert k.right is not None
         scope, right, scratch = Scope(b, self.pointers), k.right, self.scratch
         n = k.sizes[2]
         batch = self.index[len(self.index) - (len(right.shape) - 2) :] if len(right.shape) > 2 else []

@@ -1,8 +1,8 @@
 """Row-major activations times a block-sparse weight: `out[m, n] = bias[n] + Σ_k left[m, k] · weight[k, n]`.
 
 Blocks hold R neighbouring outputs of one input. With many rows, activations are transposed into a panel
-(K × a few vectors of rows), multiplied like pixels of a convolution, and transposed back on the way out. With few
-rows the R outputs of a block are the vector: the memory-bound case reads every stored weight once.
+(K × a few vectors of rows), multiplied like pixels of a convolution, and transposed back on the way out. With
+few rows the R outputs of a block are the vector: the memory-bound case reads every stored weight once.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Work:
     def row_tile(self, first: Any, width: int, panel: Pointer) -> None:
         """All outputs of `width` vectors of activation rows; rows past the last are read as the last."""
         k, b, r = self.kernel, self.b, self.kernel.block_rows
-        rows, depth = k.left.shape
+        rows = k.left.shape[0]
         lanes, outputs = b.isa.lanes, k.out.shape[1]
         self._transpose_in(first, width, panel)
         values, columns, starts = (self.pointer(t) for t in k.weights)

@@ -1,8 +1,8 @@
 """Places tensors with known lifetimes in one block of memory.
 
-Tensors are taken from the largest down; each goes to the lowest offset where it overlaps no placed tensor that
-lives at the same time (greedy by size, as in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural
-Net Inference", 2020).
+Tensors are taken from the largest down; each goes to the lowest offset where it overlaps no placed tensor
+that lives at the same time (greedy by size, as in Pisarchyk and Lee, "Efficient Memory Management for Deep
+Neural Net Inference", 2020).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Dense or sparse, and with which blocks: the cost model of weights with zeros.
 
-Work is counted in multiply-add instructions of one vector column. A sparse kernel with R×1 blocks does R of them for
-each block that is not zero, at the share of the dense kernel's rate that is measured for R (a block loads one index
-and `v` vectors for R·v multiply-adds). It is chosen only where that is less than the dense kernel's count.
+Work is counted in multiply-add instructions of one vector column. A sparse kernel with R×1 blocks does R of
+them for each block that is not zero, at the share of the dense kernel's rate that is measured for R (a block
+loads one index and `v` vectors for R·v multiply-adds). It is chosen only where that is less than the dense
+kernel's count.
 """
 
 from __future__ import annotations

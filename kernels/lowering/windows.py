@@ -23,8 +23,11 @@ def window_of(
     if rank == 1 or len(strides) == 1:
         strides, dilations = (1, strides[-1]), (1, dilations[-1])
     pads = _pads(node, in_size, out_size, kernel, strides, dilations)
-    pair = lambda v: (int(v[0]), int(v[1]))  # noqa: E731 - one use per line below
-    return Window(pair(in_size), pair(out_size), pair(kernel), pair(strides), pair(dilations), pads)
+    return Window(_pair(in_size), _pair(out_size), _pair(kernel), _pair(strides), _pair(dilations), pads)
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
 
 
 def _pads(
