@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""ONNX to code: formats, targets, kernel generators, lowering and building."""

@@ -50,7 +50,7 @@ class LayerInfo:
 class Program:
     """A lowered model for one target.
 
-    `module(variant)` gives the IRModule of one code variant: private kernels and the entry `symbol`, a C function
+    `module(variant)` gives the IRModule of one code variant: kernels and the entry `symbol`, a C function
     `int32_t symbol(in0…, out0…, const void *weights, void *arena, int32_t thread, int32_t threads,
     void *sync)`; it calls `gossamer_sync(sync)` between kernels when `threads > 1`.
     `weights` is the blob, `arena_bytes` the scratch and activation memory of one session.

@@ -75,8 +75,9 @@ def _without_debug(build: _Build, code: Path) -> Path:
     """The object without debug information, which names files of the machine that compiled it."""
     if build.target.container == "macho":
         return code
-    stripped = build.work / "kernels.o"
-    zig("ld.lld", "-r", "--strip-debug", code, "-o", stripped)
+    script, stripped = build.work / "no_debug.ld", build.work / "kernels.o"
+    script.write_text("SECTIONS { /DISCARD/ : { *(.debug*) *(.rel.debug*) *(.rela.debug*) *(.comment) } }\n")
+    zig("ld.lld", "-r", "-T", script, code, "-o", stripped)  # -r ignores --strip-debug
     return stripped
 
 

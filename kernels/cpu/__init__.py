@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""Kernel generators for CPUs: TIR written for a target, one family a file."""

@@ -89,10 +89,8 @@ def _tree_of(
         if value not in state.values and value not in state.arrays:
             return None  # not computed yet
         operand = state.lazy(value)
-        if isinstance(operand, Fill):
-            args.append(operand)
-        elif isinstance(operand, Leaf) and operand.dtype == "float32" and fits(operand.tensor):
-            args.append(operand)
-        else:
+        readable = isinstance(operand, Leaf) and operand.dtype == "float32" and fits(operand.tensor)
+        if not readable and not isinstance(operand, Fill):
             return None
+        args.append(operand)
     return Elementwise(function, tuple(args), dtype, tuple(sorted(options.items())))

@@ -1,1 +1,1 @@
-"""Placeholder of the package docstring."""
+"""One file for each command of the command line."""

@@ -137,7 +137,7 @@ def _run(
 
 def _padded_output(state: Lowering, name: str | None, shape: tuple[int, ...]) -> Tensor:
     """Planes padded to whole vectors, so that tiles store whole vectors."""
-    n, c, h, w = shape
+    _, c, h, w = shape
     plane = -(-(h * w) // state.isa.lanes) * state.isa.lanes
     return state.new_tensor(name or "conv", "float32", shape, (c * plane, plane, w, 1))
 
