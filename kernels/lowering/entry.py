@@ -45,9 +45,7 @@ def build_module(
         if kernel.key not in names:
             name = ir.GlobalVar(f"{symbol}_k{len(names)}_{kernel.family.replace('-', '_')}")
             names[kernel.key] = name
-def build_module(
-    symbol: str, kernels: Sequence[Kernel], io_types: Sequence[str], layout: Layout, isa: Isa
-) -> Any:
+            # a symbol of its own keeps LLVM from inlining all kernels into one huge, slow function
             functions[name] = _as_c_function(kernel.build(isa), name.name_hint)
     entry = _Entry(io_types, layout)
     calls = [call for kernel in kernels for call in entry.call(names[kernel.key], kernel, isa)]
