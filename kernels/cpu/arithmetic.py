@@ -189,6 +189,43 @@ def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     return cast(vm.power(b.hold, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
 
 
+def _celu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x, alpha = b.let(values[0]), options.get("alpha", 1.0)
+    below = _like(alpha, x) * (vm.exp(b.let, b.let(x * _like(1 / alpha, x))) - _like(1, x))
+    return tir.Select(x < _like(0, x), below, x)
+
+
+def _mish(let: vm.Let, x: Any) -> Any:
+    return x * vm.tanh(let, let(vm.softplus(let, x)))
+
+
+def _swish(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
+    return x * vm.sigmoid(b.let, b.let(x * _like(options.get("alpha", 1.0), x)))
+
+
+def _shrink(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
+    limit, bias = options.get("lambd", 0.5), _like(options.get("bias", 0.0), x)
+    low = tir.Select(x < _like(-limit, x), x + bias, _like(0, x))
+    return tir.Select(x > _like(limit, x), x - bias, low)
+
+
+def _mean(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    total = _fold(lambda x, y: x + y).emit(b, values, options, dtype)
+    return total * _like(1 / len(values), total)
+
+
+def _is_infinite(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.let(values[0])
+    found = [
+        tir.EQ(x, _like(float(sign + "inf"), x))
+        for sign, name in (("-", "detect_negative"), ("", "detect_positive"))
+        if options.get(name, 1)
+    ]
+    return tir.Or(*found) if len(found) == 2 else (found or [tir.NE(_like(0, x), _like(0, x))])[0]
+
+
 def _where(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     return tir.Select(*_match(values))
 
@@ -231,6 +268,7 @@ FUNCTIONS: dict[str, Function] = {
     "BitwiseXor": _binary(tir.bitwise_xor),
     "Cast": Function(_cast),
     "Ceil": _unary(tir.ceil, 1),
+    "Celu": Function(_celu, 20),
     "Clip": Function(_clip, 2),
     "Cos": _polynomial(vm.cos, 20),
     "Div": _binary(_divide, 4),
@@ -244,12 +282,16 @@ FUNCTIONS: dict[str, Function] = {
     "GreaterOrEqual": _compare(tir.GE),
     "HardSigmoid": Function(_hard_sigmoid, 4),
     "HardSwish": _unary(_hard_swish, 4),
+    "IsInf": Function(_is_infinite),
+    "IsNaN": _unary(lambda x: tir.NE(x, x), 1),
     "LeakyRelu": Function(_leaky, 2),
     "Less": _compare(tir.LT),
     "LessOrEqual": _compare(tir.LE),
     "Log": _polynomial(vm.log, 20),
     "Max": _fold(maximum),
+    "Mean": Function(_mean),
     "Min": _fold(minimum),
+    "Mish": _polynomial(_mish, 60),
     "Mod": Function(_mod, 6),
     "Mul": _binary(lambda a, b: a * b),
     "Neg": _unary(_negative, 1),
@@ -261,6 +303,7 @@ FUNCTIONS: dict[str, Function] = {
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),
     "Selu": Function(_selu, 20),
+    "Shrink": Function(_shrink, 3),
     "Sigmoid": _polynomial(vm.sigmoid, 15),
     "Sign": _unary(_sign, 2),
     "Sin": _polynomial(vm.sin, 20),
@@ -269,6 +312,8 @@ FUNCTIONS: dict[str, Function] = {
     "Sqrt": _unary(tir.sqrt, 6),
     "Sub": _binary(lambda a, b: a - b),
     "Sum": _fold(lambda a, b: a + b),
+    "Swish": Function(_swish, 15),
+    "Tan": _polynomial(lambda let, x: vm.sin(let, x) / vm.cos(let, x), 45),
     "Tanh": _polynomial(vm.tanh, 20),
     "ThresholdedRelu": Function(
         lambda b, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))

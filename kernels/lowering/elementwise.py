@@ -14,10 +14,13 @@ from .state import Lowering, dtype_name
 __all__ = ["describe_elementwise", "is_elementwise"]
 
 _NUMBERS = {
+    "Celu": {"alpha": 1.0},
     "Elu": {"alpha": 1.0},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
     "LeakyRelu": {"alpha": 0.01},
     "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    "Shrink": {"bias": 0.0, "lambd": 0.5},
+    "Swish": {"alpha": 1.0},
     "ThresholdedRelu": {"alpha": 1.0},
 }
 
@@ -44,6 +47,9 @@ def describe_elementwise(state: Lowering, node: ir.Node) -> Described:
         return name, inputs, dtype, {"approximate": text(node, "approximate", "none")}
     if name == "BitShift":
         return name, inputs, dtype, {"direction": text(node, "direction", "LEFT")}
+    if name == "IsInf":
+        signs = ("detect_negative", "detect_positive")
+        return name, inputs, dtype, {k: integer(node, k, 1) for k in signs}
     if name == "Mod":
         return name, inputs, dtype, {"fmod": integer(node, "fmod", 0)}
     options = {k: number(node, k, d) for k, d in _NUMBERS.get(name, {}).items()}

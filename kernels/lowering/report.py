@@ -30,7 +30,8 @@ def report_layer(
     stored = 4 * weights.size * choice.kept + (
         4 * weights.size * choice.kept / choice.rows if choice.rows else 0
     )
-    per_output = weights.size // max(1, weights.shape[0] if node.op_type == "Conv" else weights.shape[-1])
+    outputs = weights.shape[0] if node.op_type.startswith("Conv") else weights.shape[-1]
+    per_output = weights.size // max(1, outputs)
     state.layers.append(
         LayerInfo(
             name=node.name or "",

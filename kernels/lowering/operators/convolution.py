@@ -58,7 +58,7 @@ def _one_dimensional(state: Lowering, node: ir.Node, weights: np.ndarray, shape:
     n, c, w = source.shape
     image = source.view((n, c, 1, w), (c * w, w, w, 1))
     window = window_of(node, (1, w), (1, shape[2]), (1, weights.shape[2]))
-    flat = _run(state, node, image, weights[:, :, None, :], window, (*shape[:2], 1, shape[2]), None)
+    flat = convolved(state, node, image, weights[:, :, None, :], window, (*shape[:2], 1, shape[2]))
     strides = (flat.strides[0], flat.strides[1], flat.strides[3])
     state.define(node.outputs[0], Leaf(flat.view(shape, strides)))
 
@@ -72,7 +72,7 @@ def _lower(
     shape: tuple[int, ...],
 ) -> None:
     epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape, state.isa.lanes))
-    out = _run(state, node, source, weights, window, shape, epilogue)
+    out = convolved(state, node, source, weights, window, shape, epilogue)
     state.absorbed.update(epilogue.nodes)
     state.define(epilogue.value, Leaf(out))
 
@@ -89,15 +89,16 @@ def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
     return per_channel and (rank == 3 or tensor.shape[0] in (1, shape[0]))
 
 
-def _run(
+def convolved(
     state: Lowering,
     node: ir.Node,
     source: Tensor,
     weights: np.ndarray,
     window: Window,
     shape: tuple[int, ...],
-    epilogue: Epilogue | None,
+    epilogue: Epilogue | None = None,
 ) -> Tensor:
+    """The node's groups and bias with given weights (M, C / groups, kh, kw) and window: a new tensor."""
     groups = integer(node, "group", 1)
     bias_value = node.inputs[2] if len(node.inputs) > 2 else None
     bias = None if bias_value is None else state.stored(bias_value)

@@ -10,9 +10,10 @@ import onnx_ir as ir
 from tvm import tirx as tir
 
 from gossamer.kernels.cpu.arithmetic import maximum, minimum
-from gossamer.kernels.cpu.builder import constant, int32
+from gossamer.kernels.cpu.builder import int32
 from gossamer.kernels.cpu.elementwise import Elementwise
 from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf, broadcast_index, broadcast_shapes
+from gossamer.kernels.cpu.scatter import safe_index
 from gossamer.kernels.cpu.tensor import contiguous
 from gossamer.runtime.errors import UnsupportedError
 
@@ -358,10 +359,3 @@ def lower_gather_elements(state: Lowering, node: ir.Node) -> None:
         return sources[0].at(scope, [*index[:axis], at, *index[axis + 1 :]])
 
     state.define(node.outputs[0], state.moved([data, indices], indices.shape, pick, "gather-elements", axis))
-
-
-def safe_index(value: Any, extent: int) -> Any:
-    """An index from data: negative ones count from the end, all end up inside 0 … extent - 1."""
-    at = tir.Cast("int32", value)
-    at = tir.Select(at < 0, at + extent, at)
-    return minimum(maximum(at, constant(0, "int32")), constant(max(0, extent - 1), "int32"))

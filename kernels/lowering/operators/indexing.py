@@ -1,0 +1,129 @@
+"""Operators whose places come from data, and running sums, sorting and masks along axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+from tvm import tirx as tir
+
+from gossamer.kernels.cpu.builder import constant, int32
+from gossamer.kernels.cpu.elementwise import Elementwise
+from gossamer.kernels.cpu.lazy import Lazy, Leaf
+from gossamer.kernels.cpu.scan import RunningSum
+from gossamer.kernels.cpu.scatter import Scatter, safe_index
+from gossamer.kernels.cpu.topk import TopK
+from gossamer.runtime.errors import UnsupportedError
+
+from ..attributes import describe, flag, integer, text
+from ..registry import lowers
+from ..state import Lowering, static_shape
+from .movement import constant_input, source_of
+
+
+@lowers("GatherND")
+def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
+    """Slices of `data` at coordinates; those outside are moved inside, never read beyond."""
+    data, indices = source_of(state, node, 0), source_of(state, node, 1)
+    batch = integer(node, "batch_dims", 0)
+    depth, lead = indices.shape[-1], len(indices.shape) - 1
+    shape = (*indices.shape[:-1], *data.shape[batch + depth :])
+    _require_elements(node, data, shape)
+
+    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
+        place = list(index[:batch])
+        for k in range(depth):
+            at = sources[1].at(scope, [*index[:lead], int32(k)])
+            place.append(safe_index(at, data.shape[batch + k]))
+        return sources[0].at(scope, [*place, *index[lead:]])
+
+    state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather-nd", batch, depth))
+
+
+def _require_elements(node: ir.Node, data: Lazy, shape: tuple[int, ...]) -> None:
+    if 0 in data.shape and 0 not in shape:
+        raise UnsupportedError("there is nothing to choose from", where=describe(node), got=list(data.shape))
+
+
+@lowers("ScatterND", "ScatterElements", "Scatter")
+def lower_scatter(state: Lowering, node: ir.Node) -> None:
+    """A copy of the data with updates written at places, in order; all reductions."""
+    data, indices, updates = (source_of(state, node, i) for i in range(3))
+    out = state.new_tensor(node.name or "scatter", data.dtype, data.shape)
+    _require_elements(node, data, updates.shape)
+    state.steps.append(Elementwise(data, out))
+    axis = None if node.op_type == "ScatterND" else integer(node, "axis", 0) % max(1, len(data.shape))
+    operation = text(node, "reduction", "none")
+    if 0 not in updates.shape:
+        state.steps.append(Scatter(indices, updates, out, axis, operation))
+    state.define(node.outputs[0], Leaf(out))
+
+
+@lowers("OneHot")
+def lower_one_hot(state: Lowering, node: ir.Node) -> None:
+    """The on-value where an index (negative ones count from the end) names the position."""
+    indices, values = source_of(state, node, 0), source_of(state, node, 2)
+    shape = static_shape(node.outputs[0], describe(node))
+    axis = integer(node, "axis", -1) % len(shape)
+    depth = shape[axis]
+
+    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
+        hot = tir.Cast("int32", sources[1].at(scope, [*index[:axis], *index[axis + 1 :]]))
+        hot = tir.Select(hot < 0, hot + depth, hot)
+        off, on = (sources[0].at(scope, [int32(i)]) for i in range(2))
+        return tir.Select(tir.EQ(hot, index[axis]), on, off)
+
+    state.define(
+        node.outputs[0], state.moved([values, indices], shape, pick, "one-hot", axis, conditional=True)
+    )
+
+
+@lowers("CumSum")
+def lower_running_sum(state: Lowering, node: ir.Node) -> None:
+    """Along a constant axis, inclusive or exclusive, either way."""
+    source = source_of(state, node)
+    axis = constant_input(state, node, 1, "the axis")
+    assert axis is not None
+    place = int(axis.reshape(-1)[0]) % len(source.shape)
+    out = state.new_tensor(node.name or "cumsum", source.dtype, source.shape)
+    state.steps.append(RunningSum(source, place, flag(node, "exclusive"), flag(node, "reverse"), out))
+    state.define(node.outputs[0], Leaf(out))
+
+
+@lowers("Trilu")
+def lower_triangle(state: Lowering, node: ir.Node) -> None:
+    """The upper or lower triangle of matrices, zero elsewhere; the diagonal must be constant."""
+    source = source_of(state, node)
+    given = constant_input(state, node, 1, "the diagonal")
+    limit = max(source.shape[-2:]) + 1
+    diagonal = 0 if given is None else max(-limit, min(limit, int(given.reshape(-1)[0])))
+    upper = flag(node, "upper", default=True)
+
+    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
+        line = index[-2] + diagonal
+        kept = index[-1] >= line if upper else index[-1] <= line
+        value = sources[0].at(scope, index)
+        zero = tir.NE(value, value) if source.dtype == "bool" else constant(0, source.dtype)
+        return tir.Select(kept, value, zero)
+
+    moved = state.moved([source], source.shape, pick, "trilu", diagonal, upper, conditional=True)
+    state.define(node.outputs[0], moved)
+
+
+@lowers("TopK")
+def lower_top(state: Lowering, node: ir.Node) -> None:
+    """The k best along an axis, always sorted; k must be constant."""
+    source = Leaf(state.tensor(source_of(state, node)))
+    axis = integer(node, "axis", -1) % len(source.shape)
+    k = constant_input(state, node, 1, "k")
+    count = integer(node, "k", 1) if k is None else int(k.reshape(-1)[0])
+    if count > source.shape[axis]:
+        raise UnsupportedError(
+            "k exceeds the axis", where=describe(node), expected=f"at most {source.shape[axis]}", got=count
+        )
+    shape = (*source.shape[:axis], count, *source.shape[axis + 1 :])
+    values = state.new_tensor(f"{node.name}.values", source.dtype, shape)
+    places = state.new_tensor(f"{node.name}.places", "int64", shape)
+    state.steps.append(TopK(source, axis, flag(node, "largest", default=True), values, places))
+    for output, tensor in zip(node.outputs, (values, places), strict=False):
+        state.define(output, Leaf(tensor))
