@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import mmap
 import os
-import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,9 +37,10 @@ class NativeEngine:
                 advice="link its object or static library into a program",
             )
         check_machine(manifest.target)
-        self._library = _Library(artifact.file(shared[0].file))
+        self._library = _Library.load(artifact.file(shared[0].file))
         self._session = ctypes.c_void_p()
         self._weights: mmap.mmap | None = None
+        self._closed = False
         try:
             self._open(artifact, threads)
         except BaseException:
@@ -75,6 +77,9 @@ class NativeEngine:
 
     def close(self) -> None:
         """Frees the session, then its weights, then the code. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
         if self._session:
             self._library.code.gossamer_close(self._session)
             self._session = ctypes.c_void_p()
@@ -92,23 +97,45 @@ def _map(path: Path, size: int) -> tuple[int | None, mmap.mmap | None]:
 
 
 class _Library:
-    """A loaded shared library.
+    """A loaded shared library, shared by the sessions that use one file.
 
     The loader takes a library whose path it knows for the one it has, also when the file was replaced
-    meanwhile. So the file is opened and loaded under the name of its descriptor, which stays open, and so
-    unique, as long as the library is loaded.
+    meanwhile. So a file is loaded under the name of its descriptor, which stays open, and so belongs to no
+    other file, as long as the library is loaded.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        own = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+    _loaded: ClassVar[dict[tuple[int, int], _Library]] = {}  # by device and inode
+    _lock: ClassVar[threading.RLock] = threading.RLock()  # the collector may close a session inside `load`
+
+    def __init__(self, path: Path, descriptor: int, key: tuple[int, int]) -> None:
+        self._descriptor, self._key, self._users = descriptor, key, 0
+        own = f"/proc/{os.getpid()}/fd/{descriptor}"
         try:
             self.code = ctypes.CDLL(own if os.path.exists(own) else str(path))
             self._declare()
         except (OSError, AttributeError) as error:
-            os.close(self._descriptor)
             text = str(error).replace(own, path.name)
             raise ArtifactError("cannot be loaded", where=path, got=text) from error
+
+    @classmethod
+    def load(cls, path: Path) -> _Library:
+        """The library in file `path`; each call needs one `close`. Raises ArtifactError."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        key = (status.st_dev, status.st_ino)
+        with cls._lock:
+            found = cls._loaded.get(key)
+            if found is not None:
+                found._users += 1
+                os.close(descriptor)
+                return found
+            try:
+                cls._loaded[key] = made = cls(path, descriptor, key)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            made._users = 1
+            return made
 
     def _declare(self) -> None:
         pointer, number = ctypes.c_void_p, ctypes.c_int32
@@ -132,16 +159,10 @@ class _Library:
         return bytes(self.code.gossamer_error(status)).decode()
 
     def close(self) -> None:
-        """Unloads the library. May be called again."""
-        if self._descriptor < 0:
-            return
-        _unload(self.code)
-        os.close(self._descriptor)
-        self._descriptor = -1
-
-
-def _unload(code: ctypes.CDLL) -> None:
-    import _ctypes
-
-    if sys.platform != "win32":
-        _ctypes.dlclose(code._handle)
+        """Unloads the library when nobody uses it any more."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                _ctypes.dlclose(self.code._handle)
+                os.close(self._descriptor)
+                del self._loaded[self._key]
