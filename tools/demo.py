@@ -125,7 +125,7 @@ def _artifact_rows(artifacts: Sequence[Row]) -> Iterator[Row]:
         folder = Path(artifact["path"])
         sizes = _sizes([folder / name for name in FILES[artifact["target"]]])
         for check in artifact["checks"]:
-                worst: Row = max(check["errors"], key=lambda row: row["relative"], default={})
+            worst: Row = max(check["errors"], key=lambda row: row["relative"], default={})
             yield {
                 "target": artifact["target"],
                 "where": check["where"] or f"not run: {check['reason']}",
