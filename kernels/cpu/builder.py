@@ -150,6 +150,8 @@ class Builder:
         if isinstance(start, int) and isinstance(extent, int):
             self._analyzer.bind(var, ir.Range(int32(start), int32(start + extent)))
         self._blocks.append([])
+        if kind == VECTORIZED and extent == 1:
+            kind = tir.ForKind.SERIAL  # TVM knows no vectors of one
         if kind == VECTORIZED:
             self._vector_loop = (var, extent)
         yield var
