@@ -37,18 +37,22 @@ class Sampling:
         return same and (self.mode != "tf_crop_and_resize" or self.region == (0.0, 1.0))
 
     def places(self) -> Array:
-        """Source coordinate (float64) of every index; integers are centres of elements."""
-        i = np.arange(self.new, dtype=np.float64)
-        length = self.scale * self.old  # the resized extent before it was rounded
+        """Source coordinate of every index; integers are centres of elements.
+
+        In float32, as other runtimes compute it: what lies between two elements rounds the same way.
+        """
+        i = np.arange(self.new, dtype=np.float32)
+        scale = np.float32(self.scale)
+        length = scale * np.float32(self.old)  # the resized extent before it was rounded
         if self.mode == "half_pixel" or (self.mode == "pytorch_half_pixel" and self.new > 1):
-            return (i + 0.5) / self.scale - 0.5
+            return (i + np.float32(0.5)) / scale - 0.5
         if self.mode == "pytorch_half_pixel":
             return np.zeros_like(i)
         if self.mode == "half_pixel_symmetric":
-            centre = self.old / 2 * (1 - self.new / length)
-            return centre + (i + 0.5) / self.scale - 0.5
+            shift = np.float32(self.old / 2) * (1 - np.float32(self.new) / length)
+            return shift + (i + np.float32(0.5)) / scale - 0.5
         if self.mode == "asymmetric":
-            return i / self.scale
+            return i / scale
         if self.mode == "align_corners":
             return i * (self.old - 1) / (self.new - 1) if self.new > 1 else np.zeros_like(i)
         if self.mode == "tf_crop_and_resize":
@@ -87,8 +91,7 @@ def nearest_places(sampling: Sampling, rounding: str) -> Array:
     places = sampling.places()
     if sampling.scale == 1.0 and sampling.old == sampling.new and sampling.mode != "tf_crop_and_resize":
         rounding = "floor"
-    # float32 coordinates are what the definition and other runtimes round
-    rounded = _ROUNDINGS[rounding](places.astype(np.float32))
+    rounded = _ROUNDINGS[rounding](places)
     return np.clip(rounded, 0, sampling.old - 1).astype(np.int32)
 
 
@@ -99,7 +102,7 @@ def interpolation_taps(
     stretch = max(1.0, 1.0 / sampling.scale) if antialias else 1.0
     reach = {"linear": 1, "cubic": 2}[mode]
     shape = _triangle if mode == "linear" else lambda x: _cubic(x, cubic)
-    places = sampling.places()
+    places = sampling.places().astype(np.float64)
     if mode == "linear" and not antialias:
         places = np.clip(places, 0, sampling.old - 1)
     first = np.floor(places - reach * stretch).astype(np.int64) + 1
@@ -107,7 +110,7 @@ def interpolation_taps(
     taps = first[None, :] + np.arange(count)[:, None]
     weights = shape((taps - places[None, :]) / stretch)
     inside = (taps >= 0) & (taps < sampling.old)
-    if exclude_outside or antialias:
+    if exclude_outside:
         weights = np.where(inside, weights, 0.0)
     weights = weights / weights.sum(axis=0, keepdims=True)
     used = np.any(weights != 0.0, axis=1)

@@ -19,7 +19,7 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from .weights import WeightPool
 
-__all__ = ["Lowering", "dtype_name", "static_shape"]
+__all__ = ["Lowering", "dtype_name", "filled_shape", "static_shape"]
 
 _CHEAP = 2  # operations per element that are computed again rather than stored
 
@@ -49,6 +49,15 @@ def static_shape(value: ir.Value, where: str) -> tuple[int, ...]:
             advice=advice,
         )
     return tuple(d for d in dims if d is not None)
+
+
+def filled_shape(value: ir.Value, where: str) -> tuple[int, ...]:
+    """A value's shape, which must hold at least one element: matrix kernels have no empty form."""
+    shape = static_shape(value, where)
+    if 0 in shape:
+        advice = "give a larger --input-shape"
+        raise UnsupportedError("empty at this input size", where=where, got=list(shape), advice=advice)
+    return shape
 
 
 @dataclass

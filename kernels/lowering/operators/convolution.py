@@ -23,7 +23,7 @@ from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_rows, sparse_rows
 from ..registry import lowers
 from ..report import report_layer
-from ..state import Lowering, static_shape
+from ..state import Lowering, filled_shape
 from ..windows import window_of
 
 
@@ -33,7 +33,7 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
     weights = state.constant(node.inputs[1])
     if weights is None or weights.dtype != np.float32:
         raise UnsupportedError("the weight must be a float32 constant", where=describe(node))
-    shape = static_shape(node.outputs[0], describe(node))
+    shape = filled_shape(node.outputs[0], describe(node))
     if weights.ndim not in (3, 4):
         raise UnsupportedError(
             "only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D"

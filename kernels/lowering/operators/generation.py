@@ -16,6 +16,15 @@ from ..state import Lowering, dtype_name, static_shape
 from .movement import constant_input, source_of
 
 
+@lowers("Constant")
+def lower_constant(state: Lowering, node: ir.Node) -> None:
+    """A tensor in the graph, left by an operator that was expanded late."""
+    value = ir.convenience.get_const_tensor(node.outputs[0])
+    if value is None:
+        raise UnsupportedError("only tensors of numbers", where=describe(node))
+    state.arrays[node.outputs[0]] = value.numpy()
+
+
 @lowers("Shape")
 def lower_shape(state: Lowering, node: ir.Node) -> None:
     """The input's extents (a part of them since opset 15), known at compile time."""

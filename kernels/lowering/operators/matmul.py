@@ -21,14 +21,14 @@ from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_columns, sparse_rows
 from ..registry import lowers
 from ..report import report_layer
-from ..state import Lowering, static_shape
+from ..state import Lowering, filled_shape
 from .movement import reshaped, source_of, transposed
 
 
 @lowers("MatMul")
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
     """numpy's matmul, vectors included."""
-    shape = static_shape(node.outputs[0], describe(node))
+    shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
     _require_float32(node, left)
     weights = state.constant(node.inputs[1])
@@ -52,7 +52,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
 @lowers("Gemm")
 def lower_gemm(state: Lowering, node: ir.Node) -> None:
     """alpha · A' · B' + beta · C."""
-    shape = static_shape(node.outputs[0], describe(node))
+    shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
     _require_float32(node, left)
     if flag(node, "transA"):
