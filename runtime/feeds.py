@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,11 +92,12 @@ def read_feeds(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The arrays of an .npz file by name; pickled objects are refused. Raises FeedError."""
     file = Path(path)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FeedError("is one array without a name", where=file, expected="an .npz file")
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FeedError("is one array without a name", where=file, expected="an .npz file")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise FeedError("cannot be read", where=file, got=error.strerror or str(error)) from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FeedError("is not an .npz file of arrays", where=file, got=str(error)) from error
