@@ -92,10 +92,10 @@ def read_feeds(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The arrays of an .npz file by name; pickled objects are refused. Raises FeedError."""
     file = Path(path)
     try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FeedError("is one array without a name", where=file, expected="an .npz file")
-        with archive:
+        with file.open("rb") as stream:  # numpy leaves a file that it opened itself open when it refuses it
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FeedError("is one array without a name", where=file, expected="an .npz file")
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise FeedError("cannot be read", where=file, got=error.strerror or str(error)) from error

@@ -15,12 +15,11 @@ import numpy as np
 from .artifact import Artifact, open_artifact
 from .errors import FeedError, JobError, OptionError, nearest
 from .feeds import check_feeds
-from .manifest import DTYPES, Manifest, TensorSpec
+from .manifest import DTYPES, MOST_THREADS, Manifest, TensorSpec
 
 __all__ = ["InferenceSession", "NodeArg"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-MOST_THREADS = 256
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from gossamer.kernels.program import Program, TensorInfo
-from gossamer.kernels.targets import Target
 from gossamer.runtime.errors import JobError, OptionError
 from gossamer.runtime.manifest import (
     MANIFEST,
@@ -24,12 +22,14 @@ from gossamer.runtime.manifest import (
     WeightsSpec,
 )
 
+from ..program import Program, TensorInfo
+from ..targets import Target
 from .native import build_native
 from .publishing import published_folder
 from .sources import model_header
 from .wasm import build_wasm
 
-__all__ = ["build_artifact"]
+__all__ = ["build_artifact", "fill_artifact"]
 
 WEIGHTS, HEADER = "weights.bin", "model.h"
 
@@ -49,13 +49,28 @@ def build_artifact(
     session uses when it is not told. Returns `out`. Raises OptionError for a place that cannot be written,
     JobError where linking or writing fails.
     """
+    with published_folder(out) as folder:
+        fill_artifact(program, objects, target, folder, embed_weights=embed_weights, threads=threads)
+    return out
+
+
+def fill_artifact(
+    program: Program,
+    objects: Mapping[str, bytes],
+    target: Target,
+    folder: Path,
+    *,
+    embed_weights: bool = False,
+    threads: int = 1,
+) -> None:
+    """The same in an empty folder of the caller's, who publishes it. Raises OptionError, JobError, OSError."""
     if set(objects) != set(target.variants):
         raise JobError(
             "wrong code variants", where=target.name, expected=set(target.variants), got=set(objects)
         )
     if not 1 <= threads <= MOST_THREADS:
         raise OptionError("wrong number of threads", expected=f"1..{MOST_THREADS}", got=threads)
-    with published_folder(out) as folder, tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         work = Path(scratch)
         sha256 = hashlib.sha256(program.weights).hexdigest()
         ((work if embed_weights else folder) / WEIGHTS).write_bytes(program.weights)
@@ -88,7 +103,6 @@ def build_artifact(
             files={path.name: _file(path) for path in sorted(folder.iterdir())},
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return out
 
 
 def _header(program: Program, target: Target, folder: Path, *, embed: bool) -> CodeSpec:

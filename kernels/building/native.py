@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gossamer.kernels.program import Program
-from gossamer.kernels.targets import Target
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.manifest import CodeSpec
 
+from ..program import Program
+from ..targets import Target
 from .elf import dynamic_symbols
 from .platform_symbols import LIBC, LIBM
 from .sources import c_name, model_source, weights_source

@@ -7,11 +7,11 @@ import re
 
 import numpy as np
 
-from gossamer.kernels.program import Program, TensorInfo
-from gossamer.kernels.targets import Target
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.manifest import IDENTIFIER
 
+from ..program import Program, TensorInfo
+from ..targets import Target
 from .toolchain import runtime_source
 
 __all__ = ["c_name", "model_header", "model_source", "weights_source"]

@@ -8,10 +8,12 @@ import sys
 import tempfile
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-from gossamer.kernels.targets import Target
-from gossamer.runtime.errors import JobError
+from gossamer.runtime.errors import JobError, OptionError
+
+from ..targets import Target
 
 __all__ = ["ToolError", "compile_c", "platform_triple", "runtime_source", "zig"]
 
@@ -43,6 +45,11 @@ class ToolError(JobError):
 
 def zig(*arguments: str | os.PathLike[str], folder: Path | None = None) -> str:
     """Runs one of zig's tools in `folder`; what it printed. Raises ToolError."""
+    if find_spec("ziglang") is None:
+        raise OptionError(
+            "building artifacts needs the compiler in ziglang",
+            advice="install it: pip install 'gossamer[compile]'",
+        )
     command = [sys.executable, "-m", "ziglang", *(os.fspath(argument) for argument in arguments)]
     done = subprocess.run(
         command,

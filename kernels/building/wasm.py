@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from gossamer.kernels.program import Program
-from gossamer.kernels.targets import Target
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.manifest import CodeSpec
 
+from ..program import Program
+from ..targets import Target
 from .sources import weights_source
 from .toolchain import ToolError, compile_c, runtime_source, zig
 from .wasm_module import read_module

@@ -60,7 +60,7 @@ def cast(x: Any, dtype: str) -> Any:
         return x
     lanes = lanes_of(x)
     if dtype == "bool":
-        return tir.NE(x, _like(0, x))
+        return tir.Not(tir.EQ(x, _like(0, x)))  # NE would be false for NaN
     if source == "bool":
         return tir.Select(x, constant(1, dtype, lanes), constant(0, dtype, lanes))
     return tir.Cast(vector_type(dtype, lanes), x)
@@ -283,7 +283,7 @@ FUNCTIONS: dict[str, Function] = {
     "HardSigmoid": Function(_hard_sigmoid, 4),
     "HardSwish": _unary(_hard_swish, 4),
     "IsInf": Function(_is_infinite),
-    "IsNaN": _unary(lambda x: tir.NE(x, x), 1),
+    "IsNaN": _unary(lambda x: tir.Not(tir.EQ(x, x)), 1),
     "LeakyRelu": Function(_leaky, 2),
     "Less": _compare(tir.LT),
     "LessOrEqual": _compare(tir.LE),

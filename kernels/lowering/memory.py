@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from gossamer.kernels.cpu.isa import Isa
 from gossamer.kernels.cpu.kernel import Kernel
 from gossamer.kernels.cpu.tensor import Tensor
+from gossamer.runtime.manifest import MOST_THREADS
 
 from .arena import Lifetime, lower_bound, place
 
-__all__ = ["MAX_THREADS", "Memory", "plan_memory"]
+__all__ = ["Memory", "plan_memory"]
 
-MAX_THREADS = 16  # scratch areas kept in the arena
 SLACK = 4096  # bytes that vector reads may touch past the end of a tensor
 
 
@@ -28,7 +28,7 @@ class Memory:
     lower_bound: int
 
 
-def plan_memory(steps: Sequence[Kernel], isa: Isa, threads: int = MAX_THREADS) -> Memory:
+def plan_memory(steps: Sequence[Kernel], isa: Isa) -> Memory:
     """Places every arena tensor of `steps` for the time from its first write to its last use."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -44,6 +44,7 @@ def plan_memory(steps: Sequence[Kernel], isa: Isa, threads: int = MAX_THREADS) -
     offsets, size = place(lifetimes)
     stride = max((-(-k.scratch_bytes(isa) // 64) * 64 for k in steps), default=0)
     scratch = size + SLACK
+    threads = 1 if isa.target.family == "wasm" else MOST_THREADS  # WebAssembly runs one thread
     total = scratch + stride * (threads if stride else 0) + SLACK
     return Memory(
         {int(str(k)): v for k, v in offsets.items()}, scratch, stride, total, lower_bound(lifetimes)

@@ -17,11 +17,9 @@ def window_of(
     node: ir.Node, in_size: Sequence[int], out_size: Sequence[int], kernel: Sequence[int]
 ) -> Window:
     """The node's window; a 1-D node's (length,) attributes apply to the width, the height being 1."""
-    rank = len(integers(node, "kernel_shape", kernel)) if "kernel_shape" in node.attributes else None
     strides = integers(node, "strides", (1,) * len(in_size))
     dilations = integers(node, "dilations", (1,) * len(in_size))
-    if rank == 1 or len(strides) == 1:
-        strides, dilations = (1, strides[-1]), (1, dilations[-1])
+    strides, dilations = (1, *strides)[-2:], (1, *dilations)[-2:]
     pads = _pads(node, in_size, out_size, kernel, strides, dilations)
     return Window(_pair(in_size), _pair(out_size), _pair(kernel), _pair(strides), _pair(dilations), pads)
 

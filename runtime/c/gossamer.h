@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 #define GOSSAMER_API_VERSION 1
-#define GOSSAMER_MAX_THREADS 256
+#define GOSSAMER_MAX_THREADS 16
 #define GOSSAMER_ALIGNMENT 64 /* bytes, of weights given to gossamer_open_memory */
 #define GOSSAMER_PUBLIC __attribute__((visibility("default")))
 

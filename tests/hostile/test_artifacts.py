@@ -57,7 +57,7 @@ FIELDS: dict[str, list[Any]] = {
     "target.container": ["coff", GONE],
     "target.requires": ["avx2", [1], GONE],
     "entry": ["main", "gossamer_entry_", "gossamer_entry_a b", "gossamer_entry_" + "x" * 300, 1, GONE],
-    "threads": [0, -1, 257, 1.0, True, "1", GONE],
+    "threads": [0, -1, 17, 1.0, True, "1", GONE],
     "inputs": [{}, None, GONE],
     "inputs[0]": ["x", None],
     "inputs[0].name": [1, GONE],

@@ -51,6 +51,8 @@ def lower_reduce(state: Lowering, node: ir.Node) -> None:
 
 def reduced(state: Lowering, source: Lazy, axes: tuple[int, ...], operator: str) -> Lazy:
     """The reduction with reduced axes kept at extent 1."""
+    if operator == "ReduceLogSumExp" and source.dtype == "float32":
+        return _log_sum_exp(state, source, axes)
     fold, before, after = _FOLDS[operator]
     count = prod(source.shape[a] for a in axes)
     if before == "square":
@@ -67,6 +69,19 @@ def reduced(state: Lowering, source: Lazy, axes: tuple[int, ...], operator: str)
             return state.elementwise("Mul", [result, Fill(1.0 / count, source.dtype)], source.dtype)
         return state.elementwise("Div", [result, Fill(count, source.dtype)], source.dtype)
     return result if after is None else state.elementwise(after, [result], source.dtype)
+
+
+def _log_sum_exp(state: Lowering, source: Lazy, axes: tuple[int, ...]) -> Lazy:
+    """m + ln Σ e^(x - m) with m = max x, so that nothing overflows; an infinite m is left out."""
+    source = Leaf(state.tensor(source))
+    peak = Leaf(state.tensor(reduced(state, source, axes, "ReduceMax")))
+    infinite = state.elementwise("IsInf", [peak], "bool")
+    finite = Leaf(
+        state.tensor(state.elementwise("Where", [infinite, Fill(0.0, "float32"), peak], "float32"))
+    )
+    powers = state.elementwise("Exp", [state.elementwise("Sub", [source, finite], "float32")], "float32")
+    total = state.elementwise("Log", [reduced(state, powers, axes, "ReduceSum")], "float32")
+    return state.elementwise("Add", [total, finite], "float32")
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
