@@ -63,7 +63,7 @@ def fill_artifact(
     embed_weights: bool = False,
     threads: int = 1,
 ) -> None:
-    """The same in an empty folder of the caller's, who publishes it. Raises OptionError, JobError, OSError."""
+    """The same in an empty folder, which the caller publishes. Raises OptionError, JobError, OSError."""
     if set(objects) != set(target.variants):
         raise JobError(
             "wrong code variants", where=target.name, expected=set(target.variants), got=set(objects)
