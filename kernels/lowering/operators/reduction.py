@@ -76,9 +76,7 @@ def _log_sum_exp(state: Lowering, source: Lazy, axes: tuple[int, ...]) -> Lazy:
     source = Leaf(state.tensor(source))
     peak = Leaf(state.tensor(reduced(state, source, axes, "ReduceMax")))
     infinite = state.elementwise("IsInf", [peak], "bool")
-    finite = Leaf(
-        state.tensor(state.elementwise("Where", [infinite, Fill(0.0, "float32"), peak], "float32"))
-    )
+    finite = Leaf(state.tensor(state.elementwise("Where", [infinite, Fill(0.0, "float32"), peak], "float32")))
     powers = state.elementwise("Exp", [state.elementwise("Sub", [source, finite], "float32")], "float32")
     total = state.elementwise("Log", [reduced(state, powers, axes, "ReduceSum")], "float32")
     return state.elementwise("Add", [total, finite], "float32")
