@@ -174,14 +174,15 @@ class _Front:
 
 
 def _build(front: _Front, target: Target, place: Path, options: CompileOptions, steps: _Steps) -> Artifact:
-    from gossamer.kernels.building import build_artifact
+    from gossamer.kernels.building import fill_artifact
     from gossamer.kernels.lowering import emit_objects, lower
 
     steps(f"{target.name}: generating code")
     program = lower(front.prepared, target)
     objects = emit_objects(program, target)
     steps(f"{target.name}: linking")
-    build_artifact(
+    place.mkdir(exist_ok=True)
+    fill_artifact(
         program, objects, target, place, embed_weights=options.embed_weights, threads=options.threads
     )
     artifact = Artifact(place, target, program.layers, program.arena_bytes)
