@@ -1,0 +1,75 @@
+"""The parts of a manifest, as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["CodeSpec", "FileSpec", "TargetSpec", "TensorSpec", "WeightSpec", "WeightsSpec"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: numpy's element type, and counts of elements per dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the contiguous array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """The machine the code is for; `requires` are feature words of /proc/cpuinfo."""
+
+    name: str
+    triple: str
+    family: str
+    container: str
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """Where one packed tensor lies in the weights blob, in bytes."""
+
+    name: str
+    offset: int
+    bytes: int
+    dtype: str
+    packing: str
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The weights blob; `file` is None when it is embedded in the code."""
+
+    file: str | None
+    bytes: int
+    sha256: str
+    tensors: tuple[WeightSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodeSpec:
+    """One code file. The last three are of role "wasm": relaxed SIMD, first free byte, pages to import."""
+
+    role: str
+    file: str
+    relaxed: bool = False
+    heap_base: int = 0
+    initial_pages: int = 0
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """Size and hash of a file of the folder."""
+
+    bytes: int
+    sha256: str
