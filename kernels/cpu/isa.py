@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from gossamer.kernels.targets.base import Target
+from ..targets.base import Target
 
 __all__ = ["Isa"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .arithmetic import cast, maximum, minimum
-from .builder import Builder, Pointer, constant, scalar_type
+from .builder import Builder, Pointer, constant, int32, scalar_type
 from .elementwise import vectors
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
@@ -27,16 +27,20 @@ SCATTER_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def safe_index(value: Any, extent: int) -> Any:
+def safe_index(let: Callable[[Any], Any], value: Any, extent: int) -> Any:
     """An index from data: negative ones count from the end, all end up inside 0 … extent - 1.
 
-    It is bounded in its own type first, so that a huge one does not wrap into another place.
+    It is bounded in its own type first, so that a huge one does not wrap into another place. `let` names
+    each step: unnamed, every comparison would write out all the steps before it again.
     """
+    at = let(value)
     if scalar_type(value) == "int64":
-        value = minimum(maximum(value, constant(-extent, "int64")), constant(extent, "int64"))
-    at = tir.Cast("int32", value)
-    at = tir.Select(at < 0, at + extent, at)
-    return minimum(maximum(at, constant(0, "int32")), constant(max(0, extent - 1), "int32"))
+        at = let(maximum(at, constant(-extent, "int64")))
+        at = let(minimum(at, constant(extent, "int64")))
+    at = let(cast(at, "int32"))
+    at = let(tir.Select(at < 0, at + extent, at))
+    at = let(maximum(at, constant(0, "int32")))
+    return let(minimum(at, constant(max(0, extent - 1), "int32")))
 
 
 @dataclass(eq=False)
@@ -80,14 +84,14 @@ class Scatter(Kernel):
     def _elements(self, b: Builder, scope: Scope, stack: ExitStack) -> None:
         index = [stack.enter_context(b.loop(n)) for n in self.updates.shape]
         axis = self.axis or 0
-        at = b.let(safe_index(self.indices.at(scope, index), self.out.shape[axis]))
+        at = safe_index(b.let, self.indices.at(scope, index), self.out.shape[axis])
         self._write(b, scope, index, [*index[:axis], at, *index[axis + 1 :]])
 
     def _slices(self, b: Builder, scope: Scope, stack: ExitStack) -> None:
         depth = self.indices.shape[-1]
         outer = [stack.enter_context(b.loop(n)) for n in self.indices.shape[:-1]]
         place = [
-            b.let(safe_index(self.indices.at(scope, [*outer, tir.IntImm("int32", k)]), self.out.shape[k]))
+            safe_index(b.let, self.indices.at(scope, [*outer, int32(k)]), self.out.shape[k])
             for k in range(depth)
         ]
         rest = self.out.shape[depth:]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gossamer.kernels.cpu.isa import Isa
+from ..cpu.isa import Isa
 
 __all__ = ["Choice", "choose_rows"]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.arithmetic import FUNCTIONS
-
+from ..cpu.arithmetic import FUNCTIONS
 from .attributes import integer, number, text
 from .state import Lowering, dtype_name
 

@@ -10,9 +10,9 @@ import tvm
 from tvm import tirx as tir
 from tvm.target import Target as LlvmTarget
 
-from gossamer.kernels.cpu.isa import Isa
-from gossamer.kernels.program import Program
-from gossamer.kernels.targets.base import Target
+from ..cpu.isa import Isa
+from ..program import Program
+from ..targets.base import Target
 
 __all__ = ["emit_objects", "llvm_target"]
 

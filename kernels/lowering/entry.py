@@ -16,10 +16,10 @@ import tvm
 from tvm import ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.builder import int32
-from gossamer.kernels.cpu.isa import Isa
-from gossamer.kernels.cpu.kernel import Kernel
-from gossamer.kernels.cpu.tensor import ITEM_BYTES, Tensor, stored_type
+from ..cpu.builder import int32
+from ..cpu.isa import Isa
+from ..cpu.kernel import Kernel
+from ..cpu.tensor import ITEM_BYTES, Tensor, stored_type
 
 __all__ = ["Layout", "build_module"]
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.epilogue import Accumulator
-from gossamer.kernels.cpu.lazy import Elementwise, Fill, Lazy, Leaf
-from gossamer.kernels.cpu.tensor import Tensor
-
+from ..cpu.epilogue import Accumulator
+from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf
+from ..cpu.tensor import Tensor
 from .elementwise import describe_elementwise, is_elementwise
 from .state import Lowering
 

@@ -119,7 +119,7 @@ def interpolation_taps(
 
 
 def _triangle(x: Array) -> Array:
-    return np.maximum(0.0, 1.0 - np.abs(x))
+    return np.asarray(np.maximum(0.0, 1.0 - np.abs(x)))
 
 
 def _cubic(x: Array, a: float) -> Array:
@@ -127,4 +127,4 @@ def _cubic(x: Array, a: float) -> Array:
     x = np.abs(x)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+    return np.asarray(np.where(x <= 1, near, np.where(x < 2, far, 0.0)))

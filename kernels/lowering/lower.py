@@ -7,15 +7,15 @@ import re
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.elementwise import Elementwise
-from gossamer.kernels.cpu.isa import Isa
-from gossamer.kernels.cpu.lazy import Leaf
-from gossamer.kernels.cpu.tensor import Tensor, contiguous
-from gossamer.kernels.formats import format_of_operator
-from gossamer.kernels.program import Program, TensorInfo
-from gossamer.kernels.targets.base import Target
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
+from ..cpu.elementwise import Elementwise
+from ..cpu.isa import Isa
+from ..cpu.lazy import Leaf
+from ..cpu.tensor import Tensor, contiguous
+from ..formats import format_of_operator
+from ..program import Program, TensorInfo
+from ..targets.base import Target
 from .attributes import describe
 from .entry import Layout, build_module
 from .memory import plan_memory

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gossamer.kernels.cpu.isa import Isa
-from gossamer.kernels.cpu.kernel import Kernel
-from gossamer.kernels.cpu.tensor import Tensor
 from gossamer.runtime.manifest import MOST_THREADS
 
+from ..cpu.isa import Isa
+from ..cpu.kernel import Kernel
+from ..cpu.tensor import Tensor
 from .arena import Lifetime, lower_bound, place
 
 __all__ = ["Memory", "plan_memory"]

@@ -7,9 +7,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.tensor import Tensor
-from gossamer.kernels.program import LayerInfo
-
+from ..cpu.tensor import Tensor
+from ..program import LayerInfo
 from .choice import Choice
 from .fusion import Epilogue
 from .state import Lowering

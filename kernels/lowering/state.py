@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.elementwise import Elementwise as ElementwiseKernel
-from gossamer.kernels.cpu.isa import Isa
-from gossamer.kernels.cpu.kernel import Kernel
-from gossamer.kernels.cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, weight_of
-from gossamer.kernels.cpu.tensor import ITEM_BYTES, Tensor, contiguous
-from gossamer.kernels.program import LayerInfo
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
+from ..cpu.elementwise import Elementwise as ElementwiseKernel
+from ..cpu.isa import Isa
+from ..cpu.kernel import Kernel
+from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, weight_of
+from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
+from ..program import LayerInfo
 from .weights import WeightPool
 
 __all__ = ["Lowering", "dtype_name", "filled_shape", "static_shape"]

@@ -6,8 +6,8 @@ import hashlib
 
 import numpy as np
 
-from gossamer.kernels.cpu.tensor import Tensor, contiguous
-from gossamer.kernels.program import WeightInfo
+from ..cpu.tensor import Tensor, contiguous
+from ..program import WeightInfo
 
 __all__ = ["WeightPool"]
 

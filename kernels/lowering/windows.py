@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.window import Window
-
+from ..cpu.window import Window
 from .attributes import integers, text
 
 __all__ = ["window_of"]

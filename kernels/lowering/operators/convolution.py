@@ -7,16 +7,16 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.convolution import Convolution
-from gossamer.kernels.cpu.depthwise import Depthwise
-from gossamer.kernels.cpu.epilogue import Accumulator
-from gossamer.kernels.cpu.lazy import Leaf
-from gossamer.kernels.cpu.planes import PadPlanes, PlaneLayout
-from gossamer.kernels.cpu.register_tile import best_tile
-from gossamer.kernels.cpu.tensor import Tensor
-from gossamer.kernels.cpu.window import Window
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.convolution import Convolution
+from ...cpu.depthwise import Depthwise
+from ...cpu.epilogue import Accumulator
+from ...cpu.lazy import Leaf
+from ...cpu.planes import PadPlanes, PlaneLayout
+from ...cpu.register_tile import best_tile
+from ...cpu.tensor import Tensor
+from ...cpu.window import Window
 from ..attributes import describe, integer
 from ..choice import Choice, choose_rows
 from ..fusion import Epilogue, grow_epilogue

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.arithmetic import FUNCTIONS
-
+from ...cpu.arithmetic import FUNCTIONS
 from ..elementwise import describe_elementwise
 from ..registry import lowers
 from ..state import Lowering

@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.lazy import Fill
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.lazy import Fill
 from ..attributes import describe, integer
 from ..registry import lowers
 from ..state import Lowering, dtype_name, static_shape

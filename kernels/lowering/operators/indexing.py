@@ -7,14 +7,14 @@ from typing import Any
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.builder import constant, int32
-from gossamer.kernels.cpu.elementwise import Elementwise
-from gossamer.kernels.cpu.lazy import Lazy, Leaf
-from gossamer.kernels.cpu.scan import RunningSum
-from gossamer.kernels.cpu.scatter import Scatter, safe_index
-from gossamer.kernels.cpu.topk import TopK
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.builder import constant, int32
+from ...cpu.elementwise import Elementwise
+from ...cpu.lazy import Lazy, Leaf
+from ...cpu.scan import RunningSum
+from ...cpu.scatter import Scatter, safe_index
+from ...cpu.topk import TopK
 from ..attributes import describe, flag, integer, text
 from ..registry import lowers
 from ..state import Lowering, static_shape
@@ -34,7 +34,7 @@ def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
         place = list(index[:batch])
         for k in range(depth):
             at = sources[1].at(scope, [*index[:lead], int32(k)])
-            place.append(safe_index(at, data.shape[batch + k]))
+            place.append(safe_index(scope.builder.let, at, data.shape[batch + k]))
         return sources[0].at(scope, [*place, *index[lead:]])
 
     state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather-nd", batch, depth))

@@ -7,14 +7,14 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.epilogue import Accumulator
-from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
-from gossamer.kernels.cpu.matmul import Matmul
-from gossamer.kernels.cpu.register_tile import best_tile
-from gossamer.kernels.cpu.sparse_matmul import SparseMatmul
-from gossamer.kernels.cpu.tensor import Tensor, contiguous
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.epilogue import Accumulator
+from ...cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
+from ...cpu.matmul import Matmul
+from ...cpu.register_tile import best_tile
+from ...cpu.sparse_matmul import SparseMatmul
+from ...cpu.tensor import Tensor, contiguous
 from ..attributes import describe, flag, number
 from ..choice import Choice, choose_rows
 from ..fusion import Epilogue, grow_epilogue

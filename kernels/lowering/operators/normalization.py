@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.arithmetic import maximum, minimum
-from gossamer.kernels.cpu.builder import constant, int32
-from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.arithmetic import maximum, minimum
+from ...cpu.builder import constant, int32
+from ...cpu.lazy import Fill, Lazy, Leaf
 from ..attributes import describe, integer, number
 from ..registry import lowers
 from ..state import Lowering

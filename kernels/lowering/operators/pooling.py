@@ -7,13 +7,13 @@ from typing import Any
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.arithmetic import maximum, minimum
-from gossamer.kernels.cpu.builder import constant, int32
-from gossamer.kernels.cpu.lazy import Lazy, Leaf
-from gossamer.kernels.cpu.reduction import identity
-from gossamer.kernels.cpu.window import Window
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.arithmetic import maximum, minimum
+from ...cpu.builder import constant, int32
+from ...cpu.lazy import Lazy, Leaf
+from ...cpu.reduction import identity
+from ...cpu.window import Window
 from ..attributes import describe, flag, integers
 from ..registry import lowers
 from ..state import Lowering, static_shape

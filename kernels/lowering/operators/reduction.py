@@ -7,11 +7,11 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.cpu.lazy import Fill, Lazy, Leaf
-from gossamer.kernels.cpu.reduction import Reduction
-from gossamer.kernels.cpu.softmax import Softmax
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.lazy import Fill, Lazy, Leaf
+from ...cpu.reduction import Reduction
+from ...cpu.softmax import Softmax
 from ..attributes import describe, flag, integer, integers, number
 from ..registry import lowers
 from ..state import Lowering, static_shape

@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.builder import constant, int32
-from gossamer.kernels.cpu.lazy import Lazy, Leaf
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.builder import constant, int32
+from ...cpu.lazy import Lazy, Leaf
 from ..attributes import describe, flag, integers, number, text
 from ..interpolation import Sampling, Taps, interpolation_taps, nearest_places
 from ..registry import lowers

@@ -9,12 +9,12 @@ import numpy as np
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.kernels.cpu.arithmetic import maximum, minimum
-from gossamer.kernels.cpu.builder import constant, int32
-from gossamer.kernels.cpu.lazy import Lazy, Leaf
-from gossamer.kernels.cpu.window import Window
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.arithmetic import maximum, minimum
+from ...cpu.builder import constant, int32
+from ...cpu.lazy import Lazy, Leaf
+from ...cpu.window import Window
 from ..attributes import describe, integer, integers, text
 from ..registry import lowers
 from ..state import Lowering, static_shape
