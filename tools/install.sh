@@ -39,11 +39,11 @@ pip() {
 }
 
 echo "installing pinned dependencies into .venv (a few minutes, once)"
-pip install -q -c constraints.txt pip setuptools
-pip install -q -c constraints.txt torch # first: the largest, and a build for this machine is kept if present
+pip install -qq -c constraints.txt pip setuptools
+pip install -qq -c constraints.txt torch # first: the largest, and a build for this machine is kept if present
 if [ "$kind" = dev ]; then
-    pip install -q -c constraints.txt --group dev -e '.[models]'
+    pip install -qq -c constraints.txt --group dev -e '.[models]'
 else
-    pip install -q -c constraints.txt -e '.[models]'
+    pip install -qq -c constraints.txt -e '.[models]'
 fi
 echo "$state" >"$stamp"
