@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from gossamer.runtime.manifest import parse_manifest
 from gossamer.runtime.session import InferenceSession
 
 Damaged = Callable[..., Path]
-GONE = object()
+
+
+class Field(Enum):
+    """Stands for a value: the field is not there at all. Its name is the same in every process."""
+
+    GONE = 0
+
+
+GONE = Field.GONE
 
 
 def edit(folder: Path, path: str, value: Any) -> None:
