@@ -10,7 +10,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .arithmetic import cast, maximum, minimum
-from .builder import Builder, Pointer, constant, int32, scalar_type
+from .builder import Builder, Pointer, constant, int32, lanes_of, scalar_type, vector_type
 from .elementwise import vectors
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
@@ -27,20 +27,19 @@ SCATTER_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def safe_index(let: Callable[[Any], Any], value: Any, extent: int) -> Any:
+def safe_index(value: Any, extent: int) -> Any:
     """An index from data: negative ones count from the end, all end up inside 0 … extent - 1.
 
-    It is bounded in its own type first, so that a huge one does not wrap into another place. `let` names
-    each step: unnamed, every comparison would write out all the steps before it again.
+    It is bounded in its own type first, so that a huge one does not wrap into another place. Written with
+    `min` and `max` nodes: TVM writes out named values again, so comparisons would multiply the code.
     """
-    at = let(value)
+    last = max(0, extent - 1)
     if scalar_type(value) == "int64":
-        at = let(maximum(at, constant(-extent, "int64")))
-        at = let(minimum(at, constant(extent, "int64")))
-    at = let(cast(at, "int32"))
-    at = let(tir.Select(at < 0, at + extent, at))
-    at = let(maximum(at, constant(0, "int32")))
-    return let(minimum(at, constant(max(0, extent - 1), "int32")))
+        low, high = (constant(n, "int64", lanes_of(value)) for n in (-extent, last))
+        value = tir.min(tir.max(value, low), high)
+    at = tir.Cast(vector_type("int32", lanes_of(value)), value)
+    at = at + tir.Select(at < 0, int32(extent), int32(0))
+    return tir.min(tir.max(at, int32(0)), int32(last))
 
 
 @dataclass(eq=False)
@@ -84,15 +83,14 @@ class Scatter(Kernel):
     def _elements(self, b: Builder, scope: Scope, stack: ExitStack) -> None:
         index = [stack.enter_context(b.loop(n)) for n in self.updates.shape]
         axis = self.axis or 0
-        at = safe_index(b.let, self.indices.at(scope, index), self.out.shape[axis])
+        at = b.let(safe_index(self.indices.at(scope, index), self.out.shape[axis]))
         self._write(b, scope, index, [*index[:axis], at, *index[axis + 1 :]])
 
     def _slices(self, b: Builder, scope: Scope, stack: ExitStack) -> None:
         depth = self.indices.shape[-1]
         outer = [stack.enter_context(b.loop(n)) for n in self.indices.shape[:-1]]
         place = [
-            safe_index(b.let, self.indices.at(scope, [*outer, int32(k)]), self.out.shape[k])
-            for k in range(depth)
+            safe_index(self.indices.at(scope, [*outer, int32(k)]), self.out.shape[k]) for k in range(depth)
         ]
         rest = self.out.shape[depth:]
         if not rest:

@@ -92,7 +92,7 @@ def nearest_places(sampling: Sampling, rounding: str) -> Array:
     if sampling.scale == 1.0 and sampling.old == sampling.new and sampling.mode != "tf_crop_and_resize":
         rounding = "floor"
     rounded = _ROUNDINGS[rounding](places)
-    return np.clip(rounded, 0, sampling.old - 1).astype(np.int32)
+    return np.asarray(np.clip(rounded, 0, sampling.old - 1), np.int32)
 
 
 def interpolation_taps(

@@ -34,7 +34,7 @@ def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
         place = list(index[:batch])
         for k in range(depth):
             at = sources[1].at(scope, [*index[:lead], int32(k)])
-            place.append(safe_index(scope.builder.let, at, data.shape[batch + k]))
+            place.append(safe_index(at, data.shape[batch + k]))
         return sources[0].at(scope, [*place, *index[lead:]])
 
     state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather-nd", batch, depth))

@@ -341,7 +341,7 @@ def lower_gather(state: Lowering, node: ir.Node) -> None:
     shape = (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        at = safe_index(scope.builder.let, sources[1].at(scope, index[axis : axis + rank]), extent)
+        at = safe_index(sources[1].at(scope, index[axis : axis + rank]), extent)
         return sources[0].at(scope, [*index[:axis], at, *index[axis + rank :]])
 
     state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather", axis))
@@ -355,7 +355,7 @@ def lower_gather_elements(state: Lowering, node: ir.Node) -> None:
     extent = data.shape[axis]
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        at = safe_index(scope.builder.let, sources[1].at(scope, index), extent)
+        at = safe_index(sources[1].at(scope, index), extent)
         return sources[0].at(scope, [*index[:axis], at, *index[axis + 1 :]])
 
     state.define(node.outputs[0], state.moved([data, indices], indices.shape, pick, "gather-elements", axis))

@@ -184,7 +184,7 @@ def indexing() -> list[Any]:
 def resizing() -> list[Any]:
     a = normal(1, 3, 7, 10)
     cases = []
-    modes = "half_pixel asymmetric align_corners pytorch_half_pixel half_pixel_symmetric".split()
+    modes = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric"]
     for how, mode in itertools.product(("nearest", "linear", "cubic"), modes):
         for scales in ((2.0, 3.0), (0.65, 1.7)):
             s = np.array([1, 1, *scales], np.float32)
@@ -219,7 +219,7 @@ def resizing() -> list[Any]:
 @family
 def reductions() -> list[Any]:
     a, p = normal(2, 3, 5, 17), np.abs(normal(2, 3, 5, 17)) + 0.1
-    names = "Sum Mean Max Min L1 L2 SumSquare LogSumExp".split()
+    names = ["Sum", "Mean", "Max", "Min", "L1", "L2", "SumSquare", "LogSumExp"]
     cases = [
         Case(f"Reduce{n}", [a, ints(*x)], {"keepdims": k}, fixed=[1])
         for n, (x, k) in itertools.product(names, (((3,), 1), ((1,), 0), ((0, 2), 1)))
@@ -285,17 +285,30 @@ def conv(x: Any, w: tuple[int, ...], bias: bool = True, **attributes: Any) -> An
 def convolutions() -> list[Any]:
     a, b = normal(1, 8, 7, 7), normal(2, 6, 14, 11)
     return [
-        conv(a, (12, 8, 1, 1)), conv(b, (5, 6, 1, 1), bias=False), conv(b, (5, 6, 1, 1), strides=[2, 2]),
-        conv(a, (16, 8, 3, 3), pads=[1, 1, 1, 1]), conv(b, (9, 6, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]),
-        conv(b, (4, 6, 3, 3), dilations=[2, 2]), conv(b, (4, 6, 3, 3), dilations=[2, 1], pads=[2, 0, 2, 1], strides=[1, 2]),
-        conv(b, (8, 3, 3, 3), group=2, pads=[1, 1, 1, 1]), conv(b, (9, 2, 1, 1), group=3),
-        conv(a, (8, 1, 3, 3), group=8, pads=[1, 1, 1, 1]), conv(b, (12, 1, 3, 3), group=6, strides=[2, 2], pads=[0, 1, 1, 0]),
-        conv(b, (6, 1, 5, 5), group=6, pads=[2, 2, 2, 2]), conv(b, (6, 1, 3, 3), group=6, dilations=[2, 2]),
-        conv(b, (7, 6, 5, 5), pads=[2, 2, 2, 2]), conv(a, (3, 8, 7, 7)), conv(a, (5, 8, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
-        conv(b, (4, 6, 3, 3), auto_pad="SAME_LOWER", strides=[2, 2]), conv(b, (4, 6, 1, 5), pads=[0, 2, 0, 2]),
-        conv(normal(2, 4, 19), (6, 4, 3), pads=[1, 1]), conv(normal(1, 4, 19), (4, 1, 5), group=4, strides=[2]),
-        conv(normal(1, 4, 19), (5, 4, 1)), conv(normal(1, 4, 19), (8, 2, 4), group=2, dilations=[2]), conv(normal(1, 3, 1, 1), (7, 3, 1, 1)),
-    ]  # fmt: skip
+        conv(a, (12, 8, 1, 1)),
+        conv(b, (5, 6, 1, 1), bias=False),
+        conv(b, (5, 6, 1, 1), strides=[2, 2]),
+        conv(a, (16, 8, 3, 3), pads=[1, 1, 1, 1]),
+        conv(b, (9, 6, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]),
+        conv(b, (4, 6, 3, 3), dilations=[2, 2]),
+        conv(b, (4, 6, 3, 3), dilations=[2, 1], pads=[2, 0, 2, 1], strides=[1, 2]),
+        conv(b, (8, 3, 3, 3), group=2, pads=[1, 1, 1, 1]),
+        conv(b, (9, 2, 1, 1), group=3),
+        conv(a, (8, 1, 3, 3), group=8, pads=[1, 1, 1, 1]),
+        conv(b, (12, 1, 3, 3), group=6, strides=[2, 2], pads=[0, 1, 1, 0]),
+        conv(b, (6, 1, 5, 5), group=6, pads=[2, 2, 2, 2]),
+        conv(b, (6, 1, 3, 3), group=6, dilations=[2, 2]),
+        conv(b, (7, 6, 5, 5), pads=[2, 2, 2, 2]),
+        conv(a, (3, 8, 7, 7)),
+        conv(a, (5, 8, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
+        conv(b, (4, 6, 3, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
+        conv(b, (4, 6, 1, 5), pads=[0, 2, 0, 2]),
+        conv(normal(2, 4, 19), (6, 4, 3), pads=[1, 1]),
+        conv(normal(1, 4, 19), (4, 1, 5), group=4, strides=[2]),
+        conv(normal(1, 4, 19), (5, 4, 1)),
+        conv(normal(1, 4, 19), (8, 2, 4), group=2, dilations=[2]),
+        conv(normal(1, 3, 1, 1), (7, 3, 1, 1)),
+    ]
 
 
 def transposed(x: Any, w: tuple[int, ...], **attributes: Any) -> Any:
@@ -307,19 +320,34 @@ def transposed(x: Any, w: tuple[int, ...], **attributes: Any) -> Any:
 def transposed_convolutions() -> list[Any]:
     a = normal(2, 6, 5, 7)
     return [
-        transposed(a, (6, 4, 3, 3)), transposed(a, (6, 4, 2, 2), strides=[2, 2]),
+        transposed(a, (6, 4, 3, 3)),
+        transposed(a, (6, 4, 2, 2), strides=[2, 2]),
         transposed(a, (6, 4, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
-        transposed(a, (6, 4, 3, 3), strides=[2, 3], dilations=[2, 1]), transposed(a, (6, 2, 3, 3), group=3, strides=[2, 2]),
-        transposed(a, (6, 1, 4, 4), group=6, strides=[2, 2], pads=[1, 1, 1, 1]), transposed(a, (6, 4, 1, 1), strides=[2, 2]),
-        transposed(a, (6, 4, 2, 2), pads=[2, 2, 2, 2]), transposed(a, (6, 4, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
-        transposed(a, (6, 4, 3, 3), strides=[2, 2], output_shape=[10, 14]), transposed(normal(1, 4, 9), (4, 3, 4), strides=[2], pads=[1, 1]),
-    ]  # fmt: skip
+        transposed(a, (6, 4, 3, 3), strides=[2, 3], dilations=[2, 1]),
+        transposed(a, (6, 2, 3, 3), group=3, strides=[2, 2]),
+        transposed(a, (6, 1, 4, 4), group=6, strides=[2, 2], pads=[1, 1, 1, 1]),
+        transposed(a, (6, 4, 1, 1), strides=[2, 2]),
+        transposed(a, (6, 4, 2, 2), pads=[2, 2, 2, 2]),
+        transposed(a, (6, 4, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
+        transposed(a, (6, 4, 3, 3), strides=[2, 2], output_shape=[10, 14]),
+        transposed(normal(1, 4, 9), (4, 3, 4), strides=[2], pads=[1, 1]),
+    ]
 
 
 @family
 def products() -> list[Any]:
-    pairs = [((4, 7), (7, 5)), ((3, 17, 8), (8, 33)), ((2, 3, 5, 7), (2, 3, 7, 6)), ((2, 1, 5, 7), (3, 7, 6)),
-             ((7,), (7, 5)), ((4, 7), (7,)), ((7,), (7,)), ((2, 4, 7), (7,)), ((1, 64), (64, 100)), ((7,), (3, 7, 5))]  # fmt: skip
+    pairs = [
+        ((4, 7), (7, 5)),
+        ((3, 17, 8), (8, 33)),
+        ((2, 3, 5, 7), (2, 3, 7, 6)),
+        ((2, 1, 5, 7), (3, 7, 6)),
+        ((7,), (7, 5)),
+        ((4, 7), (7,)),
+        ((7,), (7,)),
+        ((2, 4, 7), (7,)),
+        ((1, 64), (64, 100)),
+        ((7,), (3, 7, 5)),
+    ]
     cases = [Case("MatMul", [normal(*x), normal(*y, seed=1)], fixed=f) for x, y in pairs for f in ((), (1,))]
     cases += [Case("MatMul", [normal(5, 7), normal(3, 7, 4)], fixed=[0])]
     for ta, tb, fixed in itertools.product((0, 1), (0, 1), ((), (1,), (1, 2))):
