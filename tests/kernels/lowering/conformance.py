@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from gossamer.kernels.building import build_artifact
 from gossamer.kernels.lowering import emit_objects, lower
@@ -89,9 +89,9 @@ def _model(cases: Sequence[Case]) -> tuple[onnx.ModelProto, dict[str, Array]]:
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
             inputs.append(helper.make_tensor_value_info(name, kind, array.shape))
         results = [f"c{number}_out{i}" if kind else "" for i, kind in enumerate(case.outputs)]
-        for name, kind in zip(results, case.outputs, strict=True):
-            if kind:
-                element = getattr(TensorProto, {"float32": "FLOAT"}.get(kind, kind.upper()))
+        for name, dtype in zip(results, case.outputs, strict=True):
+            if dtype:
+                element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
                 outputs.append(helper.make_tensor_value_info(name, element, None))
         nodes.append(helper.make_node(case.operator, names, results, name=f"n{number}", **case.attributes))
     graph = helper.make_graph(nodes, "conformance", inputs, outputs, constants)
