@@ -86,7 +86,7 @@ def exp_of_nonpositive(let: Let, x: Any) -> Any:
     """eˣ for x ≤ 0 and never NaN, as sigmoid and tanh need it: fewer operations than `exp`."""
     y = let(tir.Select(x > _f(-87.33654, x), x, _f(-87.33654, x)))
     n, r = _split_exponent(let, y)
-    p = _horner(r, [1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720])
+    p = _horner(r, [1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040])
     return let(tir.Select(x < _f(-87.33654, x), _f(0.0, x), let(p * _power_of_two(n))))
 
 
