@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer.kernels.targets import Target, find_target
+from gossamer.runtime.errors import OptionError
 
 from .checking import Check, require_agreement
 from .console import Progress
@@ -131,6 +132,7 @@ def compile_targets(
     from gossamer.kernels.building.publishing import published_folder
 
     targets = [find_target(name, options.cpu) for name in names]
+    _check_threads(options.threads)
     steps = _Steps(options.progress, 2 + 3 * len(targets))
     front = _Front(model, options, steps)
     with published_folder(out) as staging:
@@ -139,6 +141,13 @@ def compile_targets(
             for target in targets
         ]
     return [replace(a, path=out / a.path.relative_to(staging)) for a in built]
+
+
+def _check_threads(threads: int) -> None:
+    from gossamer.runtime.manifest import MOST_THREADS
+
+    if not 1 <= threads <= MOST_THREADS:
+        raise OptionError("wrong number of threads", expected=f"1..{MOST_THREADS}", got=threads)
 
 
 class _Steps:

@@ -208,6 +208,10 @@ def test_one_unknown_target_of_several_stops_all(run: Run, model: Path, out: Pat
     refused(run("compile", model, "-o", out, "--target", "host,wsam"), "did you mean wasm?")
 
 
+def test_too_many_threads_are_refused(run: Run, model: Path, out: Path) -> None:
+    refused(run("compile", model, "-o", out, "--threads", 1000), "threads", "got 1000")
+
+
 def test_an_unknown_recipe_is_refused_with_the_nearest(run: Run, model: Path, out: Path) -> None:
     refused(run("convert", model, "-o", out, "--recipe", "sparse80"), "did you mean sparse-80?")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from ..console import format_bytes, note, show_progress
 from ..options import choose_output
 
 __all__ = ["command"]
@@ -22,8 +23,8 @@ def command(
     """
     from gossamer.models.export import export_model
 
-    from ..console import format_bytes, note
-
     path = choose_output(output, out)
-    export_model(name, path)
+    with show_progress() as progress:
+        progress(f"exporting {name}", 0, 0)
+        export_model(name, path)
     note(f"{path}: {name}, {format_bytes(path.stat().st_size)}")
