@@ -6,12 +6,20 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-__all__ = ["describe", "flag", "integer", "integers", "number", "text"]
+from gossamer.runtime.errors import ModelError
+
+__all__ = ["describe", "flag", "integer", "integers", "number", "require_equal", "text"]
 
 
 def describe(node: ir.Node) -> str:
     """How messages name a node: its operator and name."""
     return f"{node.op_type} node {node.name!r}"
+
+
+def require_equal(node: ir.Node, what: str, expected: object, got: object) -> None:
+    """What kernels take for granted; a file that says otherwise would have them read out of bounds."""
+    if expected != got:
+        raise ModelError(f"{what} do not fit", where=describe(node), expected=expected, got=got)
 
 
 def integer(node: ir.Node, name: str, default: int) -> int:

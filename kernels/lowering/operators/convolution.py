@@ -17,7 +17,7 @@ from ...cpu.planes import PadPlanes, PlaneLayout
 from ...cpu.register_tile import best_tile
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
-from ..attributes import describe, integer
+from ..attributes import describe, integer, require_equal
 from ..choice import Choice, choose_rows
 from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_rows, sparse_rows
@@ -102,6 +102,11 @@ def convolved(
     groups = integer(node, "group", 1)
     bias_value = node.inputs[2] if len(node.inputs) > 2 else None
     bias = None if bias_value is None else state.stored(bias_value)
+    require_equal(node, "input channels", source.shape[1], weights.shape[1] * groups)
+    require_equal(node, "batch sizes", source.shape[0], shape[0])
+    require_equal(node, "output channels", (len(weights), 0), (shape[1], len(weights) % groups))
+    if bias is not None:
+        require_equal(node, "biases", (len(weights),), bias.shape)
     out = _padded_output(state, epilogue.value.name if epilogue else node.outputs[0].name, shape)
     tree = epilogue.tree if epilogue else Accumulator(shape)
     if groups == source.shape[1] and weights.shape[1] == 1:

@@ -15,7 +15,7 @@ from ...cpu.matmul import Matmul
 from ...cpu.register_tile import best_tile
 from ...cpu.sparse_matmul import SparseMatmul
 from ...cpu.tensor import Tensor, contiguous
-from ..attributes import describe, flag, number
+from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice, choose_rows
 from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_columns, sparse_rows
@@ -140,6 +140,8 @@ def _by_weight(
     """(…, M, K) · (K, N) with the batch axes folded into M where the epilogue allows."""
     source = state.dense(left, node.name or "matmul_in")
     depth, columns = weights.shape
+    require_equal(node, "inner sizes", depth, source.shape[-1])
+    require_equal(node, "output sizes", (*source.shape[:-1], columns), shape)
     rows = prod(shape[:-1])
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
     fold = len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree))
@@ -196,6 +198,8 @@ def _by_activation(
     state: Lowering, node: ir.Node, left: Lazy, right: Lazy, shape: tuple[int, ...], epilogue: Epilogue
 ) -> Lazy:
     source = state.tensor(left, node.name or "matmul_in")
+    require_equal(node, "inner sizes", source.shape[-1], right.shape[-2])
+    require_equal(node, "output sizes", (source.shape[-2], right.shape[-1]), shape[-2:])
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
     tile = best_tile(state.isa.registers, shape[-2], -(-shape[-1] // state.isa.lanes))
     state.steps.append(Matmul(source, _cheap(state, right), None, None, out, tile, epilogue.tree))

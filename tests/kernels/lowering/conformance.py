@@ -91,7 +91,7 @@ def _model(cases: Sequence[Case]) -> tuple[onnx.ModelProto, dict[str, Array]]:
         results = [f"c{number}_out{i}" if kind else "" for i, kind in enumerate(case.outputs)]
         for name, dtype in zip(results, case.outputs, strict=True):
             if dtype:
-                element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+                element = int(getattr(onnx.TensorProto, {"float32": "FLOAT"}.get(dtype, dtype.upper())))
                 outputs.append(helper.make_tensor_value_info(name, element, None))
         nodes.append(helper.make_node(case.operator, names, results, name=f"n{number}", **case.attributes))
     graph = helper.make_graph(nodes, "conformance", inputs, outputs, constants)
