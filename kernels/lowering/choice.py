@@ -1,7 +1,7 @@
 """Dense or sparse, and with which blocks: the cost model of weights with zeros.
 
 Work is counted in multiply-add instructions of one vector column. A sparse kernel with R×1 blocks does R of
-them for each block that is not zero, at the share of the dense kernel's rate that is measured for R (a block
+them for each block that is not zero, at the share of the dense kernel's rate that is assumed for R (a block
 loads one index and `v` vectors for R·v multiply-adds). It is chosen only where that is less than the dense
 kernel's count.
 """
@@ -17,7 +17,7 @@ from ..cpu.isa import Isa
 __all__ = ["Choice", "choose_rows"]
 
 _ROWS = (16, 8, 4, 2, 1)
-# share of the dense rate, from docs/benchmarks.md; between what x86 and WebAssembly reach
+# assumed shares of the dense rate: first single-kernel trials, not yet measured layer by layer
 _EFFICIENCY = {16: 0.95, 8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40}
 
 

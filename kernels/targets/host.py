@@ -5,30 +5,13 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 from gossamer.runtime.errors import OptionError
+from gossamer.runtime.machine import cpu_flags
 
 from .base import Target, find_target
 
 __all__ = ["host_target"]
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """Feature words of this processor, as in /proc/cpuinfo; empty where the file is absent."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    words: set[str] = set()
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            words.update(value.split())
-            break
-    return frozenset(words)
 
 
 def host_target() -> Target:
