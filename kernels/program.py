@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gossamer.runtime.specs import StepSpec
+
 __all__ = ["LayerInfo", "Program", "TensorInfo", "WeightInfo"]
 
 
@@ -52,7 +54,8 @@ class Program:
 
     `module(variant)` gives the IRModule of one code variant: kernels and the entry `symbol`, a C function
     `int32_t symbol(in0…, out0…, const void *weights, void *arena, int32_t thread, int32_t threads,
-    void *sync)`; it calls `gossamer_sync(sync)` between kernels when `threads > 1`.
+    void *sync)`; it calls `gossamer_sync(sync)` after every kernel unless `sync` is null.
+    `steps` describes those kernels in the order of their calls.
     `weights` is the blob, `arena_bytes` the scratch and activation memory of one session.
     """
 
@@ -65,4 +68,5 @@ class Program:
     weight_table: tuple[WeightInfo, ...]
     arena_bytes: int
     layers: tuple[LayerInfo, ...] = ()
+    steps: tuple[StepSpec, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)

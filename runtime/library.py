@@ -86,6 +86,7 @@ class Library:
         self.code.gossamer_open.argtypes = [pointer, ctypes.c_char_p, number, pointer]
         self.code.gossamer_open_memory.argtypes = [pointer, pointer, ctypes.c_size_t, number, pointer]
         self.code.gossamer_run.argtypes = [pointer, pointer, pointer]
+        self.code.gossamer_profile.argtypes = [pointer, pointer, pointer, pointer, number]
         self.code.gossamer_close.argtypes = [pointer]
         self.code.gossamer_close.restype = None
         self.code.gossamer_error.argtypes = [number]

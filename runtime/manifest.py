@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import ArtifactError
 from .fields import Fields, check_integer, check_text, refuse
-from .specs import CodeSpec, FileSpec, TargetSpec, TensorSpec, WeightSpec, WeightsSpec
+from .specs import CodeSpec, FileSpec, StepSpec, TargetSpec, TensorSpec, WeightSpec, WeightsSpec
 
 __all__ = [
     "DTYPES",
@@ -21,6 +21,7 @@ __all__ = [
     "CodeSpec",
     "FileSpec",
     "Manifest",
+    "StepSpec",
     "TargetSpec",
     "TensorSpec",
     "WeightSpec",
@@ -54,6 +55,7 @@ ROLES = ("shared", "static", "header", "object", "wasm")
 MOST_MANIFEST_BYTES = 64 << 20
 MOST_BYTES = 1 << 40
 MOST_TENSORS = 1 << 16
+MOST_MACS = 1 << 60
 MOST_RANK = 32
 MOST_THREADS = 16
 MOST_PAGES = 1 << 16
@@ -77,6 +79,7 @@ class Manifest:
     weights: WeightsSpec
     code: tuple[CodeSpec, ...]
     layers: tuple[Mapping[str, Any], ...] = ()
+    steps: tuple[StepSpec, ...] = ()
     files: Mapping[str, FileSpec] = field(default_factory=dict)
 
     @property
@@ -148,6 +151,7 @@ def _manifest(top: Fields) -> Manifest:
         weights=_weights(Fields(top.raw("weights"), "weights")),
         code=top.items("code", _code),
         layers=top.items("layers", _layer),
+        steps=top.items("steps", _step) if top.has("steps") else (),
         files={name: _file(files, name) for name in files.keys()},  # noqa: SIM118
     )
 
@@ -225,6 +229,23 @@ def _layer(value: object, path: str) -> Mapping[str, Any]:
         if fields.has(key):
             fields.number(key)
     return {key: fields.raw(key) for key in fields.keys()}  # noqa: SIM118
+
+
+def _step(value: object, path: str) -> StepSpec:
+    fields = Fields(value, path)
+    shape = fields.items(
+        "shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK
+    )
+    return StepSpec(
+        kernel=fields.text("kernel", longest=100),
+        layers=fields.items("layers", lambda name, where: check_text(where, name), longest=MOST_TENSORS),
+        shape=shape,
+        tile=fields.text("tile", longest=100),
+        macs=fields.integer("macs", 0, MOST_MACS),
+        read_bytes=fields.integer("read_bytes", 0, MOST_BYTES),
+        written_bytes=fields.integer("written_bytes", 0, MOST_BYTES),
+        scratch_bytes=fields.integer("scratch_bytes", 0, MOST_BYTES),
+    )
 
 
 def _file(files: Fields, name: str) -> FileSpec:

@@ -35,6 +35,7 @@ class NativeEngine:
                 advice="link its object or static library into a program",
             )
         check_machine(manifest.target)
+        self._threads = threads
         self._library = Library.load(artifact.file(shared[0].file))
         self._session = ctypes.c_void_p()
         self._weights: mmap.mmap | None = None
@@ -64,14 +65,22 @@ class NativeEngine:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        status = self._library.code.gossamer_run(
-            self._session,
-            self._input_type(*(array.ctypes.data for array in inputs)),
-            self._output_type(*(array.ctypes.data for array in outputs)),
-        )
+        self._call(self._library.code.gossamer_run, inputs, outputs)
+        return outputs
+
+    def profile(self, inputs: Sequence[Array], kernels: int) -> Array:
+        """Times of one run: (threads, kernels, 2) int64, as gossamer_profile gives them. Raises JobError."""
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        times = np.zeros((self._threads, kernels, 2), np.int64)
+        self._call(self._library.code.gossamer_profile, inputs, outputs, times.ctypes.data, kernels)
+        return times
+
+    def _call(self, function: Any, inputs: Sequence[Array], outputs: Sequence[Array], *more: int) -> None:
+        sources = self._input_type(*(array.ctypes.data for array in inputs))
+        targets = self._output_type(*(array.ctypes.data for array in outputs))
+        status = function(self._session, sources, targets, *more)
         if status != 0:
             raise JobError("the model failed", got=self._library.error(status))
-        return outputs
 
     def close(self) -> None:
         """Frees the session, then its weights, then the code. May be called again."""

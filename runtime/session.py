@@ -36,6 +36,7 @@ class Engine(Protocol):
     """What runs the code: contiguous inputs in, fresh outputs out."""
 
     def run(self, inputs: Sequence[Array]) -> list[Array]: ...
+    def profile(self, inputs: Sequence[Array], kernels: int) -> Array: ...
     def close(self) -> None: ...
 
 
@@ -78,10 +79,24 @@ class InferenceSession:
         wanted = self._output_indices(output_names)
         arrays = check_feeds(self._manifest.inputs, feeds)
         with self._lock:
-            if self._closed:
-                raise JobError("the session is closed", where=self._manifest.name)
+            self._check_open()
             outputs = self._engine.run(arrays)
         return [outputs[i] for i in wanted]
+
+    def profile(self, feeds: Mapping[str, Any]) -> Array:
+        """When each thread was done with each kernel of one run: (threads, kernels, 2) int64 nanoseconds.
+
+        The first time is that of its own share, the second that of the barrier after it; both count from the
+        start of the run. Kernels are those of `manifest.steps`. Raises FeedError, JobError.
+        """
+        arrays = check_feeds(self._manifest.inputs, feeds)
+        with self._lock:
+            self._check_open()
+            return self._engine.profile(arrays, len(self._manifest.steps))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JobError("the session is closed", where=self._manifest.name)
 
     def _output_indices(self, names: Sequence[str] | None) -> list[int]:
         known = [tensor.name for tensor in self._manifest.outputs]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CodeSpec", "FileSpec", "TargetSpec", "TensorSpec", "WeightSpec", "WeightsSpec"]
+__all__ = ["CodeSpec", "FileSpec", "StepSpec", "TargetSpec", "TensorSpec", "WeightSpec", "WeightsSpec"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,24 @@ class CodeSpec:
     relaxed: bool = False
     heap_base: int = 0
     initial_pages: int = 0
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One kernel call of the entry, in order; sizes in bytes, `scratch_bytes` for each thread.
+
+    `macs` counts multiply-adds really done (a sparse kernel's are those of its stored values), 0 where the
+    kernel does something else. Bytes count every tensor once.
+    """
+
+    kernel: str
+    layers: tuple[str, ...]
+    shape: tuple[int, ...]  # of the first tensor written
+    tile: str = ""
+    macs: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    scratch_bytes: int = 0
 
 
 @dataclass(frozen=True)

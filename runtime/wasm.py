@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class WasmEngine:
         engine = wasmtime.Engine(config)
         self._store: Any = wasmtime.Store(engine)
         self._trap = wasmtime.Trap
+        self._times: list[tuple[int, int]] = []  # of kernels, in a profiled run
         try:
             module = wasmtime.Module(engine, artifact.file(code.file).read_bytes())
             self._start(wasmtime, module, artifact, code)
@@ -45,13 +47,12 @@ class WasmEngine:
 
     def _start(self, wasmtime: Any, module: Any, artifact: Artifact, code: CodeSpec) -> None:
         manifest = artifact.manifest
-        imports = [(item.module, item.name) for item in module.imports]
-        if imports != [("env", "memory")]:
-            raise ArtifactError("imports more than memory", where=code.file, got=imports)
         self._plan = _Layout(manifest, code)
-        limits = wasmtime.Limits(max(self._plan.pages, module.imports[0].type.limits.min), None)
-        memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
-        exports = wasmtime.Instance(self._store, module, [memory]).exports(self._store)
+        memory = self._reserve(wasmtime, module, code)
+        takes_pointer = wasmtime.FuncType([wasmtime.ValType.i32()], [])
+        given = {"memory": memory, "sync": wasmtime.Func(self._store, takes_pointer, self._note_time)}
+        imports = [given[item.name] for item in module.imports]
+        exports = wasmtime.Instance(self._store, module, imports).exports(self._store)
         if manifest.entry not in exports:
             raise ArtifactError("the code has no such entry", where=code.file, expected=manifest.entry)
         self._entry = exports[manifest.entry]
@@ -62,7 +63,19 @@ class WasmEngine:
         else:
             self._write(weights, artifact.file(manifest.weights.file).read_bytes())
         plan = self._plan
-        self._arguments = [*plan.inputs, *plan.outputs, weights, plan.arena, 0, 1, 0]
+        self._arguments = [*plan.inputs, *plan.outputs, weights, plan.arena, 0, 1]
+
+    def _reserve(self, wasmtime: Any, module: Any, code: CodeSpec) -> Any:
+        imports = {(item.module, item.name): item for item in module.imports}
+        if ("env", "memory") not in imports or set(imports) - {("env", "memory"), ("env", "sync")}:
+            raise ArtifactError("imports more than memory", where=code.file, got=sorted(imports))
+        least = imports["env", "memory"].type.limits.min
+        limits = wasmtime.Limits(max(self._plan.pages, least), None)
+        return wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
+
+    def _note_time(self, sync: int) -> None:
+        before = perf_counter_ns()
+        self._times.append((before, perf_counter_ns()))
 
     def _write(self, offset: int, data: bytes | Array) -> None:
         source = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
@@ -74,18 +87,31 @@ class WasmEngine:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
-        for offset, array in zip(self._plan.inputs, inputs, strict=True):
-            self._write(offset, array)
-        try:
-            status = self._entry(self._store, *self._arguments)
-        except self._trap as error:
-            raise JobError("the model failed", got=str(error).splitlines()[-1]) from error
-        if status != 0:
-            raise JobError("the model failed", got=f"status {status}")
+        self._compute(inputs, 0)
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         for offset, array in zip(self._plan.outputs, outputs, strict=True):
             ctypes.memmove(array.ctypes.data, self._address() + offset, array.nbytes)
         return outputs
+
+    def profile(self, inputs: Sequence[Array], kernels: int) -> Array:
+        """Times of one run: (1, kernels, 2) int64, the second number of each when the next kernel starts."""
+        self._times.clear()
+        start = perf_counter_ns()
+        self._compute(inputs, 1)
+        times = np.zeros((1, kernels, 2), np.int64)
+        found = np.array(self._times[:kernels], np.int64).reshape(-1, 2) - start
+        times[0, : len(found)] = found
+        return times
+
+    def _compute(self, inputs: Sequence[Array], sync: int) -> None:
+        for offset, array in zip(self._plan.inputs, inputs, strict=True):
+            self._write(offset, array)
+        try:
+            status = self._entry(self._store, *self._arguments, sync)
+        except self._trap as error:
+            raise JobError("the model failed", got=str(error).splitlines()[-1]) from error
+        if status != 0:
+            raise JobError("the model failed", got=f"status {status}")
 
     def close(self) -> None:
         """Frees the instance. May be called again."""

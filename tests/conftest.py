@@ -16,6 +16,7 @@ from gossamer.kernels.building import build_artifact
 from gossamer.kernels.building.toolchain import zig
 from gossamer.kernels.program import LayerInfo, Program, TensorInfo, WeightInfo
 from gossamer.kernels.targets import Target, find_target
+from gossamer.runtime.specs import StepSpec
 
 Array = npt.NDArray[Any]
 SIZE = 24
@@ -28,9 +29,10 @@ extern void gossamer_sync(void *sync);
 i32 ENTRY(const float *x, float *y, const float *w, float *arena, i32 thread, i32 threads, void *sync) {
     for (i32 i = thread; i < SIZE; i += threads) arena[i] = x[i] * WEIGHT;
     if (x[0] < -1e30f && thread == threads - 1) return 7;
-    gossamer_sync(sync);
+    if (sync) gossamer_sync(sync);
     for (i32 i = SIZE * thread / threads; i < SIZE * (thread + 1) / threads; ++i) y[i] = arena[i] + 1.0f;
     EXTRA
+    if (sync) gossamer_sync(sync);
     return 0;
 }
 """
@@ -60,6 +62,7 @@ class Toy:
             "weight_table": (WeightInfo("w", 0, self.weights.nbytes, "float32", "raw"),),
             "arena_bytes": SIZE * 4,
             "layers": (LayerInfo("node", "Mul", "elementwise", (SIZE,)),),
+            "steps": (StepSpec("product", ("node",), (SIZE,), macs=SIZE), StepSpec("sum", (), (SIZE,))),
         }
         return Program(**{**fields, **changes})
 

@@ -101,7 +101,8 @@ def _link_shared(build: _Build, members: list[Path]) -> None:
     """
     exports = build.work / "exports.map"
     exports.write_text(
-        f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run; gossamer_close;"
+        f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run; gossamer_profile;"
+        f" gossamer_close;"
         f" gossamer_error; gossamer_model_{c_name(build.program)}; local: *; }};\n"
     )
     command: list[str | Path] = [

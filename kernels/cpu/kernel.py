@@ -17,6 +17,8 @@ class Kernel(ABC):
     """One generated function. Kernels with equal `key` share their code."""
 
     family: str  # shown in reports
+    macs: int = 0  # multiply-adds of one run, zeros left out; set where they are known
+    tile_name: str = ""  # "6x4v"
 
     @abstractmethod
     def reads(self) -> Sequence[Tensor]:

@@ -2,8 +2,9 @@
 
     int32_t entry(in0…, out0…, const void *weights, void *arena, int32_t thread, int32_t threads, void *sync)
 
-calls the kernels one after another; with several threads each runs the same calls and meets the others at
-`gossamer_sync` after every kernel. No TVM runtime function is called.
+calls the kernels one after another, and after every kernel `gossamer_sync(sync)` unless `sync` is null: there
+several threads, each of which runs the same calls, meet, and a profiler reads the clock. No TVM runtime
+function is called.
 """
 
 from __future__ import annotations
@@ -62,14 +63,14 @@ class _Entry:
         self.sync = _handle("sync", "uint8")
 
     def call(self, name: Any, kernel: Kernel, isa: Isa) -> list[Any]:
-        """One kernel's call, and the meeting of the threads after it."""
+        """One kernel's call, and what a run may want after it."""
         arguments = [self._address(t) for t in (*kernel.reads(), *kernel.writes())]
         if kernel.scratch_bytes(isa):
             offset = self.layout.scratch + self.thread * self.layout.scratch_stride
             arguments.append(_typed(self.arena, offset, "float32"))
         ran = ir.Call(name, [*arguments, self.thread, self.threads], ret_ty=ir.PrimType("int32"))
-        meet = tir.Evaluate(tir.call_extern("int32", "gossamer_sync", self.sync))
-        return [tir.Evaluate(ran), tir.IfThenElse(self.threads > 1, meet, None)]
+        meet = tir.Evaluate(tir.call_extern("void", "gossamer_sync", self.sync))
+        return [tir.Evaluate(ran), tir.IfThenElse(tir.Not(tir.isnullptr(self.sync)), meet, None)]
 
     def _address(self, tensor: Tensor) -> Any:
         root, dtype = tensor.root, stored_type(tensor.dtype)

@@ -21,6 +21,7 @@ from .entry import Layout, build_module
 from .memory import plan_memory
 from .registry import rule_for
 from .state import Lowering, dtype_name, static_shape
+from .steps import Origins, layer_names
 
 __all__ = ["lower"]
 
@@ -36,10 +37,8 @@ def lower(model: ir.Model, target: Target) -> Program:
     graph = model.graph
     inputs = _bind_inputs(state, graph)
     _bind_constants(state, graph)
-    for node in graph:
-        if node not in state.absorbed:
-            _lower_node(state, node)
-    outputs = _write_outputs(state, graph)
+    origins = _lower_nodes(state, graph)
+    outputs = _write_outputs(state, graph, origins)
     memory = plan_memory(state.steps, isa)
     symbol = _symbol(graph.name or "model")
     tensors = [*inputs, *outputs]
@@ -61,6 +60,7 @@ def lower(model: ir.Model, target: Target) -> Program:
         weight_table=tuple(state.pool.table),
         arena_bytes=memory.bytes,
         layers=tuple(state.layers),
+        steps=origins.describe(state.steps, isa),
         notes={"arena_lower_bound": memory.lower_bound, "kernels": len(state.steps)},
     )
 
@@ -87,6 +87,19 @@ def _bind_constants(state: Lowering, graph: ir.Graph) -> None:
         if value.const_value is None:
             raise ModelError("an initializer has no data", where=value.name)
         state.arrays[value] = value.const_value.numpy()
+
+
+def _lower_nodes(state: Lowering, graph: ir.Graph) -> Origins:
+    origins = Origins()
+    order = {node: i for i, node in enumerate(graph)}
+    for node in graph:
+        if node in state.absorbed:
+            continue
+        before = set(state.absorbed)
+        _lower_node(state, node)
+        fused = sorted(state.absorbed - before, key=order.__getitem__)
+        origins.note(state.steps, layer_names(node, fused))
+    return origins
 
 
 def _lower_node(state: Lowering, node: ir.Node) -> None:
@@ -129,7 +142,7 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     state.arrays[node.outputs[0]] = found.decode(given)
 
 
-def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
+def _write_outputs(state: Lowering, graph: ir.Graph, origins: Origins) -> list[Tensor]:
     """Every output is copied or computed into the caller's buffer."""
     tensors = []
     for value in graph.outputs:
@@ -139,5 +152,6 @@ def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
             value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output"
         )
         state.steps.append(Elementwise(source, out))
+        origins.note(state.steps, [where])
         tensors.append(out)
     return tensors

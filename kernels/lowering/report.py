@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from ..cpu.kernel import Kernel
 from ..cpu.tensor import Tensor
 from ..program import LayerInfo
 from .choice import Choice
@@ -24,13 +25,15 @@ def report_layer(
     choice: Choice,
     epilogue: Epilogue | None,
 ) -> None:
-    """Notes kernel, tile, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
+    """Notes kernel, tile, work, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
     fused = tuple(n.name or n.op_type for n in epilogue.nodes) if epilogue else ()
     stored = 4 * weights.size * choice.kept + (
         4 * weights.size * choice.kept / choice.rows if choice.rows else 0
     )
     outputs = weights.shape[0] if node.op_type.startswith("Conv") else weights.shape[-1]
-    per_output = weights.size // max(1, outputs)
+    macs = prod(out.shape) * (weights.size // max(1, outputs))
+    if (kernel := _writer(state, out)) is not None:
+        kernel.macs, kernel.tile_name = round(macs * choice.kept), choice.tile
     state.layers.append(
         LayerInfo(
             name=node.name or "",
@@ -41,9 +44,14 @@ def report_layer(
             sparsity=float(1 - np.count_nonzero(weights) / max(1, weights.size)),
             bits_per_weight=8 * stored / max(1, weights.size),
             weight_bytes=int(stored),
-            macs=prod(out.shape) * per_output,
+            macs=macs,
             tile=choice.tile,
             reason=choice.reason,
             fused=fused,
         )
     )
+
+
+def _writer(state: Lowering, out: Tensor) -> Kernel | None:
+    """The kernel so far that computes `out`."""
+    return next((k for k in reversed(state.steps) if any(t.root is out.root for t in k.writes())), None)

@@ -1,4 +1,4 @@
-/* gossamer: run a compiled model from C. Four verbs: open, describe, run, close.
+/* gossamer: run a compiled model from C. Four verbs: open, describe, run, close; and profile, a run with a clock.
  *
  * There is no global state: any number of models and sessions may live in one program. A session may be
  * used from several threads; its runs then happen one after another.
@@ -95,6 +95,12 @@ GOSSAMER_PUBLIC const gossamer_model *gossamer_describe(const gossamer_session *
  * no alignment; an output must not overlap another tensor. */
 GOSSAMER_PUBLIC int32_t gossamer_run(gossamer_session *session, const void *const *inputs,
                                      void *const *outputs);
+
+/* The same as gossamer_run, with the time of every kernel. `nanoseconds` holds, for each thread and each of the
+ * first `kernels` kernels, two numbers: when the thread had computed its share of the kernel, and when it went
+ * on to the next one, both since the start of the run. What the run does not come to stays as it was. */
+GOSSAMER_PUBLIC int32_t gossamer_profile(gossamer_session *session, const void *const *inputs,
+                                         void *const *outputs, int64_t *nanoseconds, int32_t kernels);
 
 /* Ends a session and frees what it holds; no run of it may be under way. NULL is allowed. */
 GOSSAMER_PUBLIC void gossamer_close(gossamer_session *session);

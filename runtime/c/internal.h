@@ -24,8 +24,19 @@ int32_t gossamer_pool_open(int32_t threads, gossamer_task task, void *context, g
 void gossamer_pool_run(gossamer_pool *pool);
 void gossamer_pool_close(gossamer_pool *pool);
 
-/* Called by compiled code between kernels, by every thread of a run. `sync` is a gossamer_barrier. */
+/* What one thread of a run hands to compiled code as `sync`. With `times`, the nanoseconds since `start` when the
+ * thread came to the barrier and when it left are written there, in pairs, for at most `left` kernels. */
+typedef struct gossamer_point {
+    gossamer_barrier *barrier;
+    int64_t *times;
+    int64_t start;
+    int32_t left;
+} gossamer_point;
+
+/* Called by compiled code after every kernel, by every thread of a run. `sync` is a gossamer_point or NULL. */
 void gossamer_sync(void *sync);
+
+int64_t gossamer_now(void); /* nanoseconds of a clock that only goes forward */
 
 void gossamer_sha256(const uint8_t *data, size_t bytes, uint8_t digest[32]);
 

@@ -44,12 +44,19 @@ long lseek(int file, long offset, int whence);
 void *mmap(void *address, size_t bytes, int protection, int flags, int file, long offset);
 int munmap(void *address, size_t bytes);
 
+struct timespec {
+    long tv_sec;
+    long tv_nsec;
+};
+int clock_gettime(int clock, struct timespec *time);
+
 #define O_RDONLY 0
 #define O_CLOEXEC 02000000
 #define SEEK_END 2
 #define PROT_READ 1
 #define MAP_PRIVATE 2
 #define MAP_FAILED ((void *)-1)
+#define CLOCK_MONOTONIC 1
 
 #else
 
@@ -59,6 +66,7 @@ int munmap(void *address, size_t bytes);
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #endif

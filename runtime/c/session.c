@@ -12,7 +12,9 @@ struct gossamer_session {
     gossamer_pool *pool;
     int32_t threads;
     _Atomic int32_t failed;
+    int32_t watched; /* whether `point` is handed to the code: with several threads, and by gossamer_profile */
     gossamer_barrier barrier;
+    gossamer_point point[GOSSAMER_MAX_THREADS];
     pthread_mutex_t lock;
 };
 
@@ -21,7 +23,8 @@ static const _Alignas(GOSSAMER_ALIGNMENT) uint8_t no_weights[GOSSAMER_ALIGNMENT]
 
 static void run_thread(void *context, int32_t thread) {
     gossamer_session *s = context;
-    int32_t status = s->model->call(s->io, s->weights, s->arena, thread, s->threads, &s->barrier);
+    void *sync = s->watched ? &s->point[thread] : NULL;
+    int32_t status = s->model->call(s->io, s->weights, s->arena, thread, s->threads, sync);
     if (status != 0) {
         atomic_store(&s->failed, 1);
         atomic_store(&s->barrier.broken, 1);
@@ -156,8 +159,18 @@ static int32_t check_pointers(const gossamer_tensor *tensors, int32_t count, con
     return GOSSAMER_OK;
 }
 
-int32_t gossamer_run(gossamer_session *session, const void *const *inputs, void *const *outputs) {
-    if (session == NULL) return GOSSAMER_ERROR_ARGUMENT;
+/* Each thread's point: where its times go, when they are wanted. */
+static void set_points(gossamer_session *s, int64_t *times, int32_t kernels) {
+    int64_t start = times == NULL ? 0 : gossamer_now();
+    for (int32_t i = 0; i < s->threads; ++i) {
+        int64_t *own = times == NULL ? NULL : times + (size_t)i * (size_t)kernels * 2;
+        s->point[i] = (gossamer_point){&s->barrier, own, start, kernels};
+    }
+    s->watched = s->threads > 1 || times != NULL;
+}
+
+static int32_t run(gossamer_session *session, const void *const *inputs, void *const *outputs, int64_t *times,
+                   int32_t kernels) {
     const gossamer_model *model = session->model;
     int32_t status = check_pointers(model->inputs, model->input_count, inputs);
     if (status == GOSSAMER_OK) {
@@ -170,10 +183,21 @@ int32_t gossamer_run(gossamer_session *session, const void *const *inputs, void 
     atomic_store(&session->failed, 0);
     atomic_store(&session->barrier.arrived, 0);
     atomic_store(&session->barrier.broken, 0);
+    set_points(session, times, kernels);
     gossamer_pool_run(session->pool);
     status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
     pthread_mutex_unlock(&session->lock);
     return status;
+}
+
+int32_t gossamer_run(gossamer_session *session, const void *const *inputs, void *const *outputs) {
+    return session == NULL ? GOSSAMER_ERROR_ARGUMENT : run(session, inputs, outputs, NULL, 0);
+}
+
+int32_t gossamer_profile(gossamer_session *session, const void *const *inputs, void *const *outputs,
+                         int64_t *nanoseconds, int32_t kernels) {
+    if (session == NULL || nanoseconds == NULL || kernels < 0) return GOSSAMER_ERROR_ARGUMENT;
+    return run(session, inputs, outputs, nanoseconds, kernels);
 }
 
 void gossamer_close(gossamer_session *session) {

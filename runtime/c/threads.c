@@ -32,9 +32,14 @@ static void relax(void) {
 #endif
 }
 
-void gossamer_sync(void *sync) {
-    gossamer_barrier *barrier = sync;
-    if (barrier == NULL || barrier->parties < 2) return;
+int64_t gossamer_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void meet(gossamer_barrier *barrier) {
+    if (barrier->parties < 2) return;
     uint32_t phase = atomic_load_explicit(&barrier->phase, memory_order_acquire);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 == barrier->parties) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
@@ -49,6 +54,17 @@ void gossamer_sync(void *sync) {
             sched_yield();
         }
     }
+}
+
+void gossamer_sync(void *sync) {
+    gossamer_point *point = sync;
+    if (point == NULL) return;
+    int32_t timed = point->times != NULL && point->left > 0;
+    if (timed) *point->times++ = gossamer_now() - point->start;
+    meet(point->barrier);
+    if (!timed) return;
+    *point->times++ = gossamer_now() - point->start;
+    --point->left;
 }
 
 /* Waits for a round after `seen`; returns 0 when the pool stops. */

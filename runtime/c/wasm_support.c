@@ -1,7 +1,10 @@
-/* What compiled code calls from inside a WebAssembly module; the module runs on one thread. */
+/* What compiled code calls from inside a WebAssembly module. */
 #include <stddef.h>
 
-void gossamer_sync(void *sync) { (void)sync; }
+/* The loader's: called after every kernel unless `sync` is 0. */
+__attribute__((import_module("env"), import_name("sync"))) void host_sync(void *sync);
+
+void gossamer_sync(void *sync) { host_sync(sync); }
 
 /* With bulk memory these builtins are one instruction each, not calls of themselves. */
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes) {

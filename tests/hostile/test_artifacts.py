@@ -90,6 +90,15 @@ FIELDS: dict[str, list[Any]] = {
     "code[0].file": ["../model.so", "/tmp/model.so", "other.so", "model.so\0", "manifest.json", "", GONE],
     "layers": [{}, [1], [{}], GONE],
     "layers[0].macs": ["many", float("inf"), 1e300],
+    "steps": [{}, [1], [{}], None],
+    "steps[0].kernel": [1, "x" * 101, GONE],
+    "steps[0].layers": ["node", [1], GONE],
+    "steps[0].shape": [24, [-1], [1.5], [1] * 33, GONE],
+    "steps[0].tile": [1, GONE],
+    "steps[0].macs": [-1, 1.5, True, 1 << 61, GONE],
+    "steps[0].read_bytes": [-1, 1 << 41, GONE],
+    "steps[0].written_bytes": [-1, 1 << 41, GONE],
+    "steps[0].scratch_bytes": [-1, 1 << 41, GONE],
     "files": [[], {}, GONE],
 }
 

@@ -94,6 +94,23 @@ int main(int argc, char **argv) {
             CHECK(memcmp(y[i], y[0], sizeof y[0]), 0);
         }
     }
+    int64_t times[3][5][2];
+    void *outputs[] = {y[1]};
+    memset(times, -1, sizeof times);
+    CHECK(gossamer_profile(sessions[1], inputs, outputs, times[0][0], 5), GOSSAMER_OK);
+    CHECK(memcmp(y[1], y[0], sizeof y[0]), 0);
+    for (int i = 0; i < 3; ++i) {
+        for (int kernel = 0; kernel < 5; ++kernel) {
+            CHECK(times[i][kernel][0] >= 0, kernel < 2); /* the model has two */
+            CHECK(times[i][kernel][1] >= times[i][kernel][0], 1);
+        }
+    }
+    memset(times, -1, sizeof times);
+    CHECK(gossamer_profile(sessions[0], inputs, outputs, times[0][0], 1), GOSSAMER_OK);
+    CHECK(times[0][0][0] >= 0 && times[0][1][0] < 0, 1);
+    CHECK(gossamer_profile(sessions[0], inputs, outputs, times[0][0], -1), GOSSAMER_ERROR_ARGUMENT);
+    CHECK(gossamer_profile(sessions[0], inputs, outputs, NULL, 1), GOSSAMER_ERROR_ARGUMENT);
+    CHECK(gossamer_profile(NULL, inputs, outputs, times[0][0], 1), GOSSAMER_ERROR_ARGUMENT);
     for (int i = 0; i < 4; ++i) gossamer_close(sessions[i]);
     free(memory);
     for (int status = 0; status < 12; ++status) CHECK(gossamer_error(status)[0] != 0, 1);

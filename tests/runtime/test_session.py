@@ -50,6 +50,33 @@ def test_both_builds_of_webassembly_run(toy: Any, ramp: Array, engine: str) -> N
 
 
 @BOTH
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_profile_gives_every_thread_and_kernel_its_times(
+    toy: Any, ramp: Array, target: str, threads: int
+) -> None:
+    threads = 1 if target == "wasm" else threads
+    with InferenceSession(toy.artifact(target), threads=threads) as session:
+        for _ in range(20):
+            times = session.profile({"x": ramp})
+            assert times.shape == (threads, 2, 2)
+            assert times.dtype == np.int64
+            moments = times.reshape(threads, 4)
+            assert (moments[:, 0] > 0).all()
+            assert (np.diff(moments, axis=1) >= 0).all(), "time goes forward"
+            assert (times[:, 0, 1] >= times[:, 0, 0].max()).all(), "nobody leaves before the last has come"
+        np.testing.assert_array_equal(session.run(None, {"x": ramp})[0], toy.output(ramp))
+
+
+def test_a_profile_of_a_failing_run_is_an_error(toy: Any, ramp: Array) -> None:
+    ramp[0, 0] = toy.fails_at
+    with (
+        InferenceSession(toy.artifact(), threads=3) as session,
+        pytest.raises(JobError, match="failed"),
+    ):
+        session.profile({"x": ramp})
+
+
+@BOTH
 def test_inputs_and_outputs_are_described_as_in_onnxruntime(toy: Any, target: str) -> None:
     with InferenceSession(toy.artifact(target)) as session:
         (x,), (y,) = session.get_inputs(), session.get_outputs()

@@ -204,7 +204,7 @@ test("code that is no WebAssembly is refused", async () => {
 });
 
 test("code that imports more than memory is refused", async () => {
-  await assert.rejects(InferenceSession.create(toyWithCode(EMPTY)), failing("artifact", /wrong imports; expected env\.memory only/));
+  await assert.rejects(InferenceSession.create(toyWithCode(EMPTY)), failing("artifact", /wrong imports; expected env\.memory and env\.sync only/));
   const other = toyWithCode(importing("network", 1));
   await assert.rejects(InferenceSession.create(other), failing("artifact", /wrong imports; .*env\.network/));
 });

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import typer
 
 from gossamer.runtime.errors import OptionError, nearest
 
-from ..console import Column, print_json, print_table, show_progress
+from ..console import Column, Progress, print_json, print_table, show_progress
 from ..options import parse_shapes
 
 __all__ = ["command"]
@@ -24,6 +26,16 @@ _COLUMNS = [
     Column("ratio", "ratio", lambda v: f"{v:.2f}", right=True),
 ]
 
+_COUNT_COLUMNS = [
+    Column("name", "what"),
+    Column("engine", "engine"),
+    *(
+        Column(key, f"{key.replace('_', '-')} M", lambda v: f"{v / 1e6:.1f}", right=True)
+        for key in ("total", "multiply_add", "vector", "load", "store", "branch", "other")
+    ),
+    Column("ratio", "ratio", lambda v: f"{v:.3f}", right=True),
+]
+
 
 def command(
     models: list[Path] = typer.Argument(
@@ -37,6 +49,10 @@ def command(
     input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224"),
     rounds: int = typer.Option(10, "--rounds", min=1, help="Turns that each engine gets."),
     seed: int = typer.Option(0, "--seed", help="Of the random inputs."),
+    profiled: bool = typer.Option(False, "--profile", help="Time every kernel of one artifact instead."),
+    count_instructions: bool = typer.Option(
+        False, "--count-instructions", help="Of AArch64, under qemu, in place of times."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Time engines in interleaved turns: median, spread, and ratio to the baseline (below 1 is faster).
@@ -44,25 +60,60 @@ def command(
     Each engine has a process of its own that sleeps while the others run. The baseline is the first
     argument, or onnxruntime with --against.
     """
+    if profiled:
+        _profile(models, threads, seed, as_json)
+        return
     from ..benching import bench
 
     paths, baseline = _with_baseline(models, against, model)
     shapes = parse_shapes(input_shape) or _shapes_of_artifact(paths)
+    columns, key = (_COUNT_COLUMNS, "counts") if count_instructions else (_COLUMNS, "timings")
     with show_progress() as progress:
-        timings = bench(
-            paths,
-            baseline=baseline,
-            threads=threads,
-            shapes=shapes,
-            seed=seed,
-            rounds=rounds,
-            progress=progress,
-        )
-    rows = [timing.to_dict() for timing in timings]
+        common: _Common = {"baseline": baseline, "shapes": shapes, "seed": seed, "progress": progress}
+        if count_instructions:
+            rows = _counts(paths, threads, common)
+        else:
+            rows = _timings(paths, threads, rounds, common)
     if as_json:
-        print_json({"baseline": rows[baseline]["name"], "timings": rows})
+        print_json({"baseline": rows[baseline]["name"], key: rows})
     else:
-        print_table(_COLUMNS, rows)
+        print_table(columns, rows)
+
+
+class _Common(TypedDict):
+    baseline: int
+    shapes: Mapping[str, Sequence[int]]
+    seed: int
+    progress: Progress
+
+
+def _timings(paths: list[Path], threads: int, rounds: int, common: _Common) -> list[dict[str, Any]]:
+    from ..benching import bench
+
+    return [timing.to_dict() for timing in bench(paths, threads=threads, rounds=rounds, **common)]
+
+
+def _counts(paths: list[Path], threads: int, common: _Common) -> list[dict[str, Any]]:
+    from ..counting import count_instructions
+
+    if threads != 1:
+        raise OptionError(
+            "instructions are counted on one thread", where="--threads", expected=1, got=threads
+        )
+    return [count.to_dict() for count in count_instructions(paths, **common)]
+
+
+def _profile(paths: list[Path], threads: int, seed: int, as_json: bool) -> None:
+    from ..profile_tables import print_profile
+    from ..profiling import profile
+
+    if len(paths) != 1 or not paths[0].is_dir():
+        raise OptionError("one artifact is wanted", where="--profile", got=", ".join(map(str, paths)))
+    found = profile(paths[0], threads=threads, seed=seed)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_profile(found)
 
 
 def _with_baseline(paths: list[Path], against: str | None, model: Path | None) -> tuple[list[Path], int]:

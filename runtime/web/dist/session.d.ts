@@ -8,6 +8,8 @@ export interface SessionOptions {
     readonly variant?: Variant;
     /** Told of bytes of code and weights as they arrive. */
     readonly onProgress?: (received: number, total: number) => void;
+    /** Called after every kernel of a run, for profiles. */
+    readonly onKernel?: () => void;
 }
 /** Name, element type and shape of an input or output. */
 export interface ValueMetadata {

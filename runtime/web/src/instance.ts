@@ -8,17 +8,20 @@ function refuse(file: string, what: string, expected: string | number, got: unkn
   throw new GossamerError("artifact", file, what, expected, got);
 }
 
-/** Instantiate the code over `memory`; it may import that and nothing else. */
+/** Instantiate the code over `memory`; it may import that, and `sync` which it calls after every kernel, nothing else. */
 export async function instantiate(
   module: WebAssembly.Module,
   code: CodeFile,
   memory: WebAssembly.Memory,
+  sync: () => void,
 ): Promise<WebAssembly.Exports> {
   const imports = WebAssembly.Module.imports(module).map((each) => `${each.module}.${each.name}`);
-  if (imports.join() !== "env.memory") refuse(code.file, "wrong imports", "env.memory only", imports);
+  if (!/^env\.memory(,env\.sync)?$/.test(imports.sort().join())) {
+    refuse(code.file, "wrong imports", "env.memory and env.sync only", imports);
+  }
   let exports: WebAssembly.Exports;
   try {
-    exports = (await WebAssembly.instantiate(module, { env: { memory } })).exports;
+    exports = (await WebAssembly.instantiate(module, { env: { memory, sync } })).exports;
   } catch (error) {
     throw new GossamerError("artifact", code.file, "cannot be instantiated", undefined, error);
   }

@@ -14,6 +14,8 @@ export interface SessionOptions {
   readonly variant?: Variant;
   /** Told of bytes of code and weights as they arrive. */
   readonly onProgress?: (received: number, total: number) => void;
+  /** Called after every kernel of a run, for profiles. */
+  readonly onKernel?: () => void;
 }
 
 /** Name, element type and shape of an input or output. */
@@ -31,6 +33,7 @@ interface Model {
   readonly memory: WebAssembly.Memory;
   readonly entry: Entry;
   readonly weights: number;
+  readonly sync: number;
   readonly verified: boolean;
   readonly bytes: number;
 }
@@ -50,7 +53,7 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
     loadCode(source, code, abort.signal, progress),
     loadWeights(source, manifest.weights, memory, place.weights, abort.signal, progress),
   ]);
-  const exports = await instantiate(module, code, memory);
+  const exports = await instantiate(module, code, memory, options.onKernel ?? (() => {}));
   const embedded = manifest.weights.file === null && manifest.weights.bytes > 0;
   return {
     manifest,
@@ -59,6 +62,7 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
     memory,
     entry: findEntry(exports, manifest, code),
     weights: embedded ? embeddedWeights(exports, manifest, code) : place.weights,
+    sync: options.onKernel ? 1 : 0,
     verified: codeChecked && weightsChecked,
     bytes: json.length + total,
   };
@@ -136,15 +140,15 @@ export class InferenceSession {
   }
 }
 
-function compute({ manifest, code, place, memory, entry, weights }: Model, feeds: Feeds): void {
+function compute({ manifest, code, place, memory, entry, weights, sync }: Model, feeds: Feeds): void {
   checkFeeds(manifest.inputs, feeds).forEach((data, i) => {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     new Uint8Array(memory.buffer, place.inputs[i], data.byteLength).set(bytes);
   });
   let status: number;
   try {
-    // thread 0 of 1, and no barrier
-    status = entry(...place.inputs, ...place.outputs, weights, place.arena, 0, 1, 0);
+    // thread 0 of 1; the code calls back after each kernel unless `sync` is 0
+    status = entry(...place.inputs, ...place.outputs, weights, place.arena, 0, 1, sync);
   } catch (error) {
     throw new GossamerError("engine", code.file, "the model's code stopped", undefined, error);
   }

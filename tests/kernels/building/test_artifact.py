@@ -21,7 +21,7 @@ from gossamer.runtime.manifest import parse_manifest
 ELF = ["host", "x86-64-v2", "arm64-linux", "arm64-android", "armv7-linux"]
 API = {
     *("gossamer_open", "gossamer_open_memory", "gossamer_describe", "gossamer_run", "gossamer_close"),
-    *("gossamer_error", "gossamer_model_toy"),
+    *("gossamer_error", "gossamer_profile", "gossamer_model_toy"),
 }
 
 
@@ -65,14 +65,14 @@ def test_an_apple_artifact_holds_object_and_archive(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("embed", [False, True])
-def test_a_wasm_module_imports_memory_alone_and_is_small(toy: Any, embed: bool) -> None:
+def test_a_wasm_module_imports_memory_and_a_hook_and_is_small(toy: Any, embed: bool) -> None:
     folder = toy.artifact("wasm", embed_weights=embed)
     manifest = open_artifact(folder).manifest
     assert [code.relaxed for code in manifest.code] == [False, True]
     for code in manifest.code:
         data = (folder / code.file).read_bytes()
         module = read_module(data)
-        assert module.imports == ["env.memory"]
+        assert module.imports == ["env.memory", "env.sync"]
         assert manifest.entry in module.exports
         assert code.heap_base == module.constants["__heap_base"] >= 65536
         assert code.initial_pages == module.memory_pages

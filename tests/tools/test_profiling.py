@@ -1,0 +1,63 @@
+"""`gossamer bench --profile`: every kernel of an artifact, with its work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(("target", "engine"), [("host", "native"), ("wasm", "wasmtime")])
+def test_every_kernel_is_listed_with_layer_time_and_work(
+    run: Any, artifacts: Path, target: str, engine: str
+) -> None:
+    done = run("bench", "--profile", artifacts / target, "--json")
+    assert done.code == 0, done.err
+    found = done.data
+    assert found["engine"] == engine
+    assert found["threads"] == 1
+    layers = [name for step in found["steps"] for name in step["layers"]]
+    assert {"hidden", "act", "out", "squash", "output 'y'"} <= set(layers)
+    hidden = next(step for step in found["steps"] if "hidden" in step["layers"] and step["gflops"])
+    assert hidden["kernel"] == "gemm"
+    assert hidden["shape"] == [2, 16]
+    assert hidden["tile"]
+    assert hidden["peak_share"] == pytest.approx(hidden["gflops"] / found["peak_gflops"])
+    assert hidden["gflops"] == pytest.approx(2e-6 * 2 * 12 * 16 / hidden["ms"])
+    assert all(step["gbs"] for step in found["steps"] if step["gflops"] is None)
+    assert sum(step["ms"] for step in found["steps"]) == pytest.approx(found["ms"])
+    assert sum(step["share"] for step in found["steps"]) == pytest.approx(1)
+    families = found["families"]
+    assert sum(row["steps"] for row in families) == len(found["steps"])
+    assert sum(row["ms"] for row in families) == pytest.approx(found["ms"])
+
+
+def test_the_tables_name_kernels_and_the_peak(run: Any, artifacts: Path) -> None:
+    done = run("bench", "--profile", artifacts / "host", "--threads", "2")
+    assert done.code == 0, done.err
+    assert "hidden+act" in done.out
+    assert "2x16" in done.out
+    assert "GFLOP/s" in done.err
+    assert "threads 2" in done.err
+
+
+def test_only_one_artifact_can_be_profiled(run: Any, tiny: Path, artifacts: Path) -> None:
+    for paths in ([tiny], [artifacts / "host", artifacts / "wasm"]):
+        done = run("bench", "--profile", *paths)
+        assert done.code == 2
+        assert "one artifact is wanted" in done.err
+
+
+def test_an_artifact_without_a_list_of_kernels_is_told(run: Any, artifacts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for file in (artifacts / "host").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["steps"]
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = run("bench", "--profile", folder)
+    assert done.code == 2
+    assert "lists no kernels" in done.err
