@@ -17,7 +17,15 @@ from .options import match_inputs
 if TYPE_CHECKING:
     from gossamer.passes.reference import OnnxTensor
 
-__all__ = ["Engine", "Tensor", "artifact_shapes", "is_artifact", "make_feeds", "open_engine"]
+__all__ = [
+    "Engine",
+    "Tensor",
+    "artifact_shapes",
+    "is_artifact",
+    "make_feeds",
+    "onnx_signature",
+    "open_engine",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -58,22 +66,31 @@ class _ArtifactEngine:
 
 class _OnnxEngine:
     def __init__(self, path: Path, threads: int | None, shapes: Mapping[str, Sequence[int]]) -> None:
-        from gossamer.passes.loading import load_model
-        from gossamer.passes.reference import onnx_io, open_onnx
+        from gossamer.passes.reference import open_onnx
 
-        load_model(path)  # our checks come before onnxruntime trusts the file
+        self.name = str(path)
+        self.inputs, self.output_names = onnx_signature(path, shapes)
         with open_onnx(path, threads or 1) as session:  # stays usable: a path needs no temporary file
             self._session = session
-        self.name = str(path)
-        given, outputs = onnx_io(path)
-        match_inputs(shapes, [tensor.name for tensor in given])
-        self.inputs = [_resolve(tensor, shapes) for tensor in given]
-        self.output_names = [tensor.name for tensor in outputs]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         from gossamer.passes.reference import run_opened
 
         return run_opened(self._session, feeds)
+
+
+def onnx_signature(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[list[Tensor], list[str]]:
+    """Inputs of an ONNX file, open dimensions as `shapes` says or 1, and names of its outputs.
+
+    Raises InputError for a file or shapes that cannot be taken.
+    """
+    from gossamer.passes.loading import load_model
+    from gossamer.passes.reference import onnx_io
+
+    load_model(path)  # our checks come before onnxruntime trusts the file
+    given, outputs = onnx_io(path)
+    match_inputs(shapes, [tensor.name for tensor in given])
+    return [_resolve(tensor, shapes) for tensor in given], [tensor.name for tensor in outputs]
 
 
 def _resolve(tensor: OnnxTensor, shapes: Mapping[str, Sequence[int]]) -> Tensor:

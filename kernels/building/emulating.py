@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -52,12 +52,18 @@ def why_not_emulated(artifact: Artifact) -> str | None:
 
 
 def run_emulated(
-    artifact: Artifact | Path, feeds: Mapping[str, Array], *, threads: int = 1, repeats: int = 1
+    artifact: Artifact | Path,
+    feeds: Mapping[str, Array],
+    *,
+    threads: int = 1,
+    repeats: int = 1,
+    options: Sequence[str] = (),
 ) -> Emulation:
     """Links the artifact's static library into a program for its processor and runs that on `feeds`.
 
-    Only the C library is another one: a static program needs none of the machine's. Raises ArtifactError
-    where `why_not_emulated` gives a reason, FeedError for wrong feeds, JobError when the program fails.
+    `options` are words for the emulator. Only the C library is another one: a static program needs none of
+    the machine's. Raises ArtifactError where `why_not_emulated` gives a reason, FeedError for wrong feeds,
+    JobError when the program fails.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     reason = why_not_emulated(opened)
@@ -74,7 +80,7 @@ def run_emulated(
         inputs = [work / f"input{i}" for i in range(len(arrays))]
         weights = opened.manifest.weights.file
         location = opened.file(weights) if weights is not None else "embedded"
-        command = [emulator, program, location, threads, repeats, *inputs, *outputs]
+        command = [emulator, *options, program, location, threads, repeats, *inputs, *outputs]
         printed = _run([str(word) for word in command])
         return Emulation(
             outputs=[

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "counting_mark.h"
 #include "gossamer.h"
 
 extern const gossamer_model MODEL;
@@ -58,7 +59,9 @@ int main(int argc, char **argv) {
     int32_t status = gossamer_open(model, argv[1], atoi(argv[2]), &session);
     for (int run = 0; status == GOSSAMER_OK && run < atoi(argv[3]); ++run) {
         long long start = now();
+        gossamer_counting_mark();
         status = gossamer_run(session, (const void *const *)(arrays + first_input), arrays + first_output);
+        gossamer_counting_mark();
         printf("%lld\n", now() - start);
     }
     gossamer_close(session);

@@ -59,12 +59,13 @@ def command(
 
     Each engine has a process of its own that sleeps while the others run. The baseline is the first
     argument, or onnxruntime with --against.
+
+    --count-instructions takes arm64-linux artifacts, and .onnx files for onnxruntime's AArch64 package, and
+    counts, in millions, what one inference executes on one thread. Counts are exact, but they are not time.
     """
     if profiled:
         _profile(models, threads, seed, as_json)
         return
-    from ..benching import bench
-
     paths, baseline = _with_baseline(models, against, model)
     shapes = parse_shapes(input_shape) or _shapes_of_artifact(paths)
     columns, key = (_COUNT_COLUMNS, "counts") if count_instructions else (_COLUMNS, "timings")
