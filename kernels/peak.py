@@ -36,7 +36,7 @@ def build_peak(target: Target, out: Path) -> Path:
     isa = Isa(target, next(iter(target.variants)))
     factors, sums = _tensor("x", (2,), "input"), _tensor("y", (MOST_THREADS, _row(isa)), "output")
     kernel = _MultiplyAdds(factors, sums, isa)
-    layout = Layout({id(factors): 0, id(sums): 1}, {}, {}, 0, 0)
+    layout = Layout({id(factors): 0, id(sums): 1}, {}, {}, {})
     origins = Origins()
     origins.note([kernel], ["peak"])
     program = Program(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gossamer.runtime.specs import StepSpec
@@ -56,7 +56,9 @@ class Program:
     `int32_t symbol(in0…, out0…, const void *weights, void *arena, int32_t thread, int32_t threads,
     void *sync)`; it calls `gossamer_sync(sync)` after every kernel unless `sync` is null.
     `steps` describes those kernels in the order of their calls.
-    `weights` is the blob, `arena_bytes` the scratch and activation memory of one session.
+    `weights` is the blob. A session's memory is `arena_bytes` for one thread and `scratch_bytes` more,
+    behind it, for each further one; both are multiples of 64. `arena_bound_bytes` is the most alive at one
+    step.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Program:
     weights: bytes
     weight_table: tuple[WeightInfo, ...]
     arena_bytes: int
+    scratch_bytes: int = 0
+    arena_bound_bytes: int = 0
     layers: tuple[LayerInfo, ...] = ()
     steps: tuple[StepSpec, ...] = ()
-    notes: dict[str, Any] = field(default_factory=dict)

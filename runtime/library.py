@@ -15,7 +15,7 @@ from .manifest import Manifest, TensorSpec
 
 __all__ = ["Library"]
 
-API_VERSION = 1
+API_VERSION = 2
 
 
 class _Tensor(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""manifest.json, version 1: what an artifact holds. `docs/artifact.md` describes each field."""
+"""manifest.json, version 2: what an artifact holds. `docs/artifact.md` describes each field."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 FORMAT = "gossamer-artifact"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 ALIGNMENT = 64  # bytes, of every tensor in the weights blob
 DTYPES = {
@@ -76,6 +76,8 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     arena_bytes: int
+    arena_bound_bytes: int
+    scratch_bytes: int
     weights: WeightsSpec
     code: tuple[CodeSpec, ...]
     layers: tuple[Mapping[str, Any], ...] = ()
@@ -148,10 +150,12 @@ def _manifest(top: Fields) -> Manifest:
         inputs=top.items("inputs", _tensor, MOST_TENSORS),
         outputs=top.items("outputs", _tensor, MOST_TENSORS),
         arena_bytes=top.integer("arena_bytes", 0, MOST_BYTES),
+        arena_bound_bytes=top.integer("arena_bound_bytes", 0, MOST_BYTES),
+        scratch_bytes=top.integer("scratch_bytes", 0, MOST_BYTES),
         weights=_weights(Fields(top.raw("weights"), "weights")),
         code=top.items("code", _code),
         layers=top.items("layers", _layer),
-        steps=top.items("steps", _step) if top.has("steps") else (),
+        steps=top.items("steps", _step),
         files={name: _file(files, name) for name in files.keys()},  # noqa: SIM118
     )
 

@@ -37,6 +37,8 @@ def inspect_artifact(folder: Path) -> dict[str, Any]:
         "weight_bytes": int(manifest["weights"]["bytes"]),
         "macs": sum(row["macs"] or 0 for row in rows),
         "arena_bytes": int(manifest["arena_bytes"]),
+        "arena_bound_bytes": int(manifest["arena_bound_bytes"]),
+        "scratch_bytes": int(manifest["scratch_bytes"]),
         "files": files,
         "target": manifest["target"]["name"],
     }

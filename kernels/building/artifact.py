@@ -92,6 +92,8 @@ def fill_artifact(
             inputs=_tensors(program.inputs),
             outputs=_tensors(program.outputs),
             arena_bytes=program.arena_bytes,
+            arena_bound_bytes=program.arena_bound_bytes,
+            scratch_bytes=program.scratch_bytes,
             weights=WeightsSpec(
                 file=None if embed_weights else WEIGHTS,
                 bytes=len(program.weights),

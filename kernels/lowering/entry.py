@@ -32,8 +32,9 @@ class Layout:
     parameters: Mapping[int, int]  # id(tensor) -> index among inputs then outputs
     weights: Mapping[int, int]  # id(tensor) -> byte offset
     arena: Mapping[int, int]
-    scratch: int  # byte offset of the per-thread scratch area
-    scratch_stride: int  # bytes of one thread's scratch
+    scratch: Mapping[int, int]  # step -> byte offset in the arena of the first thread's scratch
+    further: int = 0  # byte offset of the second thread's
+    stride: int = 0  # bytes from there to the third's
 
 
 def build_module(
@@ -49,7 +50,11 @@ def build_module(
             # a symbol of its own keeps LLVM from inlining all kernels into one huge, slow function
             functions[name] = _as_c_function(kernel.build(isa), name.name_hint)
     entry = _Entry(io_types, layout)
-    calls = [call for kernel in kernels for call in entry.call(names[kernel.key], kernel, isa)]
+    calls = [
+        call
+        for step, kernel in enumerate(kernels)
+        for call in entry.call(names[kernel.key], step, kernel, isa)
+    ]
     functions[ir.GlobalVar(symbol)] = entry.finish(symbol, calls)
     return tvm.IRModule(functions)
 
@@ -62,15 +67,20 @@ class _Entry:
         self.thread, self.threads = tir.Var("thread", "int32"), tir.Var("threads", "int32")
         self.sync = _handle("sync", "uint8")
 
-    def call(self, name: Any, kernel: Kernel, isa: Isa) -> list[Any]:
+    def call(self, name: Any, step: int, kernel: Kernel, isa: Isa) -> list[Any]:
         """One kernel's call, and what a run may want after it."""
         arguments = [self._address(t) for t in (*kernel.reads(), *kernel.writes())]
         if kernel.scratch_bytes(isa):
-            offset = self.layout.scratch + self.thread * self.layout.scratch_stride
-            arguments.append(_typed(self.arena, offset, "float32"))
+            arguments.append(_typed(self.arena, self._scratch(step), "float32"))
         ran = ir.Call(name, [*arguments, self.thread, self.threads], ret_ty=ir.PrimType("int32"))
         meet = tir.Evaluate(tir.call_extern("void", "gossamer_sync", self.sync))
         return [tir.Evaluate(ran), tir.IfThenElse(tir.Not(tir.isnullptr(self.sync)), meet, None)]
+
+    def _scratch(self, step: int) -> Any:
+        layout = self.layout
+        number = tir.Cast("int64", self.thread) - 1
+        further = tir.const(layout.further, "int64") + number * layout.stride
+        return tir.Select(self.thread > 0, further, tir.const(layout.scratch[step], "int64"))
 
     def _address(self, tensor: Tensor) -> Any:
         root, dtype = tensor.root, stored_type(tensor.dtype)

@@ -46,8 +46,9 @@ def lower(model: ir.Model, target: Target) -> Program:
         {id(t): i for i, t in enumerate(tensors)},
         state.pool.offsets,
         memory.offsets,
-        memory.scratch_offset,
-        memory.scratch_stride,
+        memory.scratch,
+        memory.bytes,
+        memory.scratch_bytes,
     )
     types = [t.dtype for t in tensors]
     return Program(
@@ -59,9 +60,10 @@ def lower(model: ir.Model, target: Target) -> Program:
         weights=state.pool.blob(),
         weight_table=tuple(state.pool.table),
         arena_bytes=memory.bytes,
+        arena_bound_bytes=memory.lower_bound,
+        scratch_bytes=memory.scratch_bytes,
         layers=tuple(state.layers),
         steps=origins.describe(state.steps, isa),
-        notes={"arena_lower_bound": memory.lower_bound, "kernels": len(state.steps)},
     )
 
 

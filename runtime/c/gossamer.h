@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GOSSAMER_API_VERSION 1
+#define GOSSAMER_API_VERSION 2
 #define GOSSAMER_MAX_THREADS 16
 #define GOSSAMER_ALIGNMENT 64 /* bytes, of weights given to gossamer_open_memory */
 #define GOSSAMER_PUBLIC __attribute__((visibility("default")))
@@ -67,7 +67,8 @@ typedef struct gossamer_model {
     const gossamer_tensor *inputs;
     const gossamer_tensor *outputs;
     size_t weights_bytes;
-    size_t arena_bytes; /* memory one session takes for activations */
+    size_t arena_bytes;   /* memory a session with one thread takes for activations */
+    size_t scratch_bytes; /* and how much more with each further thread */
     uint8_t weights_sha256[32];
     const void *weights; /* embedded in the code, or NULL */
     int32_t (*call)(void *const *io, const void *weights, void *arena, int32_t thread, int32_t threads,

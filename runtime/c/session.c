@@ -32,9 +32,12 @@ static void run_thread(void *context, int32_t thread) {
 }
 
 static int32_t allocate(gossamer_session *s) {
-    size_t bytes = s->model->arena_bytes;
+    size_t bytes = s->model->arena_bytes, scratch = s->model->scratch_bytes;
+    size_t more = (size_t)s->threads - 1;
     size_t count = (size_t)s->model->input_count + (size_t)s->model->output_count;
     if (bytes > SIZE_MAX - GOSSAMER_ALIGNMENT) return GOSSAMER_ERROR_MEMORY;
+    if (scratch > 0 && more > (SIZE_MAX - GOSSAMER_ALIGNMENT - bytes) / scratch) return GOSSAMER_ERROR_MEMORY;
+    bytes += more * scratch;
     s->arena_block = malloc(bytes + GOSSAMER_ALIGNMENT);
     s->io = malloc((count + 1) * sizeof(void *));
     if (s->arena_block == NULL || s->io == NULL) return GOSSAMER_ERROR_MEMORY;

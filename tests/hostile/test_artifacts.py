@@ -75,6 +75,8 @@ FIELDS: dict[str, list[Any]] = {
     "outputs": [{}, GONE],
     "outputs[0].shape": [[1 << 20, 1 << 20, 1 << 20], [10**400], GONE],
     "arena_bytes": [-1, 1 << 41, 0.5, "96", None, GONE],
+    "arena_bound_bytes": [-1, 1 << 41, 0.5, "96", None, GONE],
+    "scratch_bytes": [-1, 1 << 41, 0.5, "96", None, GONE],
     "weights": [[], GONE],
     "weights.file": ["../weights.bin", "/etc/passwd", "a/b", "..", ".", "", 1, "model.so", GONE],
     "weights.bytes": [-64, 1 << 41, "96", GONE],
@@ -90,7 +92,7 @@ FIELDS: dict[str, list[Any]] = {
     "code[0].file": ["../model.so", "/tmp/model.so", "other.so", "model.so\0", "manifest.json", "", GONE],
     "layers": [{}, [1], [{}], GONE],
     "layers[0].macs": ["many", float("inf"), 1e300],
-    "steps": [{}, [1], [{}], None],
+    "steps": [{}, [1], [{}], None, GONE],
     "steps[0].kernel": [1, "x" * 101, GONE],
     "steps[0].layers": ["node", [1], GONE],
     "steps[0].shape": [24, [-1], [1.5], [1] * 33, GONE],
@@ -145,7 +147,7 @@ def test_file_names_that_are_not_plain_are_refused(damaged: Damaged, name: str) 
     assert "files names a file wrongly" in refusal(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, "1", True, None, [], 10**30, GONE])
+@pytest.mark.parametrize("version", [0, 1, 3, 2.0, "1", True, None, [], 10**30, GONE])
 def test_another_version_is_refused(damaged: Damaged, version: Any) -> None:
     folder = damaged()
     edit(folder, "version", version)
@@ -163,7 +165,7 @@ def test_another_version_is_refused(damaged: Damaged, version: Any) -> None:
         b"\x00" * 100,
         b"[" * 100_000,
         b'{"format": NaN}',
-        b'{"version": 1' + b"0" * 5000 + b"}",
+        b'{"version": 2' + b"0" * 5000 + b"}",
         b'{"a":' * 50_000,
     ],
     ids=["empty", "open", "list", "null", "utf-16", "zeros", "deep", "nan", "long number", "deep objects"],

@@ -56,6 +56,9 @@ int main(int argc, char **argv) {
     gossamer_model huge = *first;
     huge.arena_bytes = SIZE_MAX;
     CHECK(gossamer_open(&huge, argv[1], 1, &s), GOSSAMER_ERROR_MEMORY);
+    huge.arena_bytes = 64;
+    huge.scratch_bytes = SIZE_MAX / 2;
+    CHECK(gossamer_open(&huge, argv[1], 4, &s), GOSSAMER_ERROR_MEMORY);
     char *memory = aligned_alloc(64, 192);
     CHECK(gossamer_open_memory(first, memory, 95, 1, &s), GOSSAMER_ERROR_SIZE);
     CHECK(gossamer_open_memory(first, NULL, 96, 1, &s), GOSSAMER_ERROR_ARGUMENT);

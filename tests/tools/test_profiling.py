@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +47,3 @@ def test_only_one_artifact_can_be_profiled(run: Any, tiny: Path, artifacts: Path
         done = run("bench", "--profile", *paths)
         assert done.code == 2
         assert "one artifact is wanted" in done.err
-
-
-def test_an_artifact_without_a_list_of_kernels_is_told(run: Any, artifacts: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "old"
-    folder.mkdir()
-    for file in (artifacts / "host").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    del manifest["steps"]
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    done = run("bench", "--profile", folder)
-    assert done.code == 2
-    assert "lists no kernels" in done.err

@@ -59,7 +59,7 @@ def manifest(folder: Path, *, embedded: bool) -> dict[str, Any]:
     blob = weights()
     return {
         "format": "gossamer-artifact",
-        "version": 1,
+        "version": 2,
         "name": "toy",
         "gossamer": "0.1.0",
         "target": {
@@ -79,7 +79,9 @@ def manifest(folder: Path, *, embedded: bool) -> dict[str, Any]:
             {"name": "y", "dtype": "float32", "shape": [2, 3]},
             {"name": "__proto__", "dtype": "int64", "shape": [3]},
         ],
-        "arena_bytes": 24,
+        "arena_bytes": 64,
+        "arena_bound_bytes": 24,
+        "scratch_bytes": 0,
         "weights": {
             "file": None if embedded else "weights.bin",
             "bytes": len(blob),
@@ -91,6 +93,7 @@ def manifest(folder: Path, *, embedded: bool) -> dict[str, Any]:
         },
         "code": code,
         "layers": [],
+        "steps": [],
         "files": files,
     }
 

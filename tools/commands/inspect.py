@@ -58,6 +58,14 @@ def command(
     print(_totals(found["totals"]))
 
 
+def _arena(totals: dict[str, Any]) -> str:
+    bound, size = totals["arena_bound_bytes"], totals["arena_bytes"]
+    text = f"{format_bytes(size)}; the most alive at one step is {format_bytes(bound)}"
+    if bound:
+        text += f", {size / bound:.3f} of it"
+    return text + f"; and {format_bytes(totals['scratch_bytes'])} for each thread after the first"
+
+
 def _totals(totals: dict[str, Any]) -> str:
     text = (
         f"{totals['layers']} layers, weights {format_bytes(totals['weight_bytes'])}, "
@@ -66,7 +74,7 @@ def _totals(totals: dict[str, Any]) -> str:
     if unknown := totals.get("layers_of_unknown_macs"):
         text += f" (and {unknown} layers of unknown shape; give --input-shape)"
     if "arena_bytes" in totals:
-        text += f", arena {format_bytes(totals['arena_bytes'])}, for {totals['target']}"
+        text += f", for {totals['target']}\n  arena: {_arena(totals)}"
         for name, size in totals["files"].items():
             text += f"\n  {name}: {format_bytes(size)}"
     return text

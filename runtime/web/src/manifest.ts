@@ -160,7 +160,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
   }
   const json = object(value, "top");
   if (json["format"] !== "gossamer-artifact") fail("format", '"gossamer-artifact"', json["format"]);
-  if (json["version"] !== 1) fail("version", 1, json["version"], "made for another version of this runtime");
+  if (json["version"] !== 2) fail("version", 2, json["version"], "made for another version of this runtime");
   const files = object(json["files"], "files");
   const code = codeFiles(json, files);
   whole(json, "threads", "", 1, 1024);
