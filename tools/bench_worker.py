@@ -1,7 +1,7 @@
 """One engine in a process of its own, timed on request: `python -m gossamer.tools.bench_worker`.
 
 Lines of JSON come in, one goes out for each: `{"open": {...}}` answers the inputs, `{"run": seconds}` the
-times in nanoseconds of one turn. Between turns the process sleeps on the pipe, so the others run alone.
+times in nanoseconds of one turn. Between turns the bench stops the process, so the others run alone.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gossamer.runtime.errors import GossamerError
 
-from .engines import Engine, make_feeds, open_engine
+from .engines import Engine, SelfTimed, make_feeds, open_engine
 
 __all__ = ["main", "timed_turn"]
 
@@ -39,10 +38,12 @@ def timed_turn(engine: Engine, feeds: dict[str, np.ndarray[Any, Any]], seconds: 
 def _answer(request: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     if "open" in request:
         wanted = request["open"]
-        engine = open_engine(Path(wanted["path"]), wanted["threads"], wanted["shapes"])
+        engine = open_engine(wanted["model"], wanted["threads"], wanted["shapes"])
         state["engine"], state["feeds"] = engine, make_feeds(engine.inputs, None, wanted["seed"])
         return {"inputs": [i.name for i in engine.inputs]}
-    return {"times": timed_turn(state["engine"], state["feeds"], request["run"])}
+    engine, feeds, seconds = state["engine"], state["feeds"], request["run"]
+    own = isinstance(engine, SelfTimed)
+    return {"times": engine.turn(feeds, seconds) if own else timed_turn(engine, feeds, seconds)}
 
 
 def main() -> None:

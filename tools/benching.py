@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +20,12 @@ import numpy as np
 from gossamer.runtime.errors import InputError, JobError
 
 from .console import Progress
+from .engines import Choice, parse_choice
 
 __all__ = ["Contestant", "Timing", "Worker", "bench", "interleave"]
 
 _WARM_UP_TURNS = 1
+_SECONDS_TO_END = 10
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,38 @@ class Contestant(Protocol):
 
 
 class Worker:
-    """A process with one open engine; it computes only while it is asked to."""
+    """A process with one open engine, stopped with all its children except while it is asked something."""
 
     def __init__(
         self,
-        path: Path,
+        model: Choice | str | Path,
         threads: int = 1,
         shapes: Mapping[str, Sequence[int]] | None = None,
         seed: int = 0,
     ) -> None:
-        self.name = str(path)
+        self.choice = model if isinstance(model, Choice) else parse_choice(model)
+        self.name = str(self.choice.path)
         command = [sys.executable, "-P", "-m", "gossamer.tools.bench_worker"]
         self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process; a pipe fills up
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
+            text=True,
+            process_group=0,
         )
-        self._opening = {"path": str(path), "threads": threads, "shapes": dict(shapes or {}), "seed": seed}
+        self._opening = {
+            "model": str(self.choice),
+            "threads": threads,
+            "shapes": dict(shapes or {}),
+            "seed": seed,
+        }
+
+    @property
+    def process(self) -> int:
+        """Its number; its group, which the engine's other processes are in, has the same."""
+        return self._process.pid
 
     def __enter__(self) -> Worker:
         try:
@@ -86,9 +106,23 @@ class Worker:
         self._close()
 
     def _close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._words.close()
+        self._signal(signal.SIGCONT)
+        try:
+            self._process.communicate(timeout=_SECONDS_TO_END)  # its input ends, and so does it
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._signal(signal.SIGKILL)  # and what it started
+            self._process.communicate()
+            self._words.close()
+
+    def _stop(self) -> None:
+        self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def turn(self, seconds: float) -> list[int]:
         """Nanoseconds of each run of one turn."""
@@ -98,6 +132,7 @@ class Worker:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
+        self._signal(signal.SIGCONT)
         try:
             stdin.write(json.dumps(request) + "\n")
             stdin.flush()
@@ -106,6 +141,7 @@ class Worker:
             line = ""
         if not line:
             raise self._death()
+        self._stop()  # pools of threads may spin on when the work is done
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise InputError(reply["error"]) if reply["code"] == 2 else JobError(reply["error"])
@@ -123,7 +159,7 @@ class Worker:
 
 
 def bench(
-    paths: Sequence[Path],
+    models: Sequence[Choice | str | Path],
     *,
     baseline: int = 0,
     threads: int = 1,
@@ -133,17 +169,18 @@ def bench(
     turn_seconds: float = 0.2,
     progress: Progress = lambda label, done, total: None,
 ) -> list[Timing]:
-    """Time artifacts and ONNX files (by onnxruntime) on the same random inputs.
+    """Time models, each a path or `ENGINE[@VARIANT]:PATH`, on random inputs of the same seed.
 
-    Each has a process of its own. Ratios are to `paths[baseline]`. Raises InputError or JobError.
+    Each has a process of its own. Ratios are to `models[baseline]`. Raises InputError or JobError.
     """
+    choices = [m if isinstance(m, Choice) else parse_choice(m) for m in models]
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(path, threads, shapes or {}, seed)) for path in paths]
+        workers = [stack.enter_context(Worker(choice, threads, shapes or {}, seed)) for choice in choices]
         times = interleave(workers, rounds, turn_seconds, progress)
     medians = [float(np.median(t)) for t in times]
     return [
-        _timing(path, threads, measured, median / medians[baseline])
-        for path, measured, median in zip(paths, times, medians, strict=True)
+        _timing(choice, threads, measured, median / medians[baseline])
+        for choice, measured, median in zip(choices, times, medians, strict=True)
     ]
 
 
@@ -169,7 +206,6 @@ def interleave(
     return times
 
 
-def _timing(path: Path, threads: int, times: Sequence[int], ratio: float) -> Timing:
+def _timing(choice: Choice, threads: int, times: Sequence[int], ratio: float) -> Timing:
     low, median, high = (float(v) / 1e6 for v in np.percentile(np.array(times), [10, 50, 90]))
-    engine = "gossamer" if path.is_dir() else "onnxruntime"
-    return Timing(str(path), engine, threads, median, low, high, len(times), ratio)
+    return Timing(str(choice.path), choice.label, threads, median, low, high, len(times), ratio)

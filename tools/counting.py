@@ -17,7 +17,7 @@ from gossamer.runtime.errors import ArtifactError, JobError, OptionError
 
 from .console import Progress
 from .counting_onnxruntime import run_onnxruntime
-from .engines import Tensor, is_artifact, make_feeds, onnx_signature
+from .engines import Choice, Tensor, make_feeds, onnx_signature, parse_choice
 
 __all__ = ["CLASSES", "Count", "Counter", "count_instructions", "find_counter"]
 
@@ -25,7 +25,7 @@ CLASSES = ("multiply_add", "vector", "load", "store", "branch", "other")
 FAMILY, CPU = "arm64", "cortex-a76"  # without SVE, as most phones
 _RUNS = 2  # the first one also fills caches and pools; the last one is counted
 _OLDEST_API, _COPYING_API = 1, 3  # of qemu's plugins: before 9.0, and from 9.1 on
-Feeds = Mapping[str, np.ndarray[Any, Any]]
+_COUNTED = ("gossamer", "onnxruntime")
 Program = Callable[[Sequence[str]], object]  # runs under the emulator with these options
 
 
@@ -73,7 +73,7 @@ class Counter:
 
 
 def count_instructions(
-    paths: Sequence[Path],
+    models: Sequence[Choice | str | Path],
     *,
     baseline: int = 0,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -82,28 +82,30 @@ def count_instructions(
 ) -> list[Count]:
     """Count for arm64-linux artifacts and, in onnxruntime for AArch64, ONNX files; on the same random inputs.
 
-    Ratios are to `paths[baseline]`. Raises InputError or JobError.
+    Ratios are to `models[baseline]`. Raises InputError or JobError.
     """
+    choices = [m if isinstance(m, Choice) else parse_choice(m) for m in models]
     counted = []
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         counter = find_counter(Path(scratch))
-        for index, path in enumerate(paths):
-            progress(str(path), index, len(paths))
-            counted.append(counter.count(_program(path, shapes or {}, seed)))
+        for index, choice in enumerate(choices):
+            progress(str(choice.path), index, len(choices))
+            counted.append(counter.count(_program(choice, shapes or {}, seed)))
     base = sum(counted[baseline].values())
     return [
-        Count(str(path), _engine(path), total := sum(by.values()), total / base, **by)
-        for path, by in zip(paths, counted, strict=True)
+        Count(str(choice.path), choice.engine, total := sum(by.values()), total / base, **by)
+        for choice, by in zip(choices, counted, strict=True)
     ]
 
 
-def _engine(path: Path) -> str:
-    return "gossamer" if is_artifact(path) else "onnxruntime"
-
-
-def _program(path: Path, shapes: Mapping[str, Sequence[int]], seed: int) -> Program:
+def _program(choice: Choice, shapes: Mapping[str, Sequence[int]], seed: int) -> Program:
     """What runs the model twice under the emulator, with a mark before and after each run."""
-    if not is_artifact(path):
+    path = choice.path
+    if choice.engine not in _COUNTED:
+        raise OptionError(
+            "its instructions are not counted", where=str(choice), expected=" or ".join(_COUNTED)
+        )
+    if choice.engine == "onnxruntime":
         inputs, outputs = onnx_signature(path, shapes)
         return partial(run_onnxruntime, path, make_feeds(inputs, None, seed), outputs, _RUNS)
     from gossamer.kernels.building.emulating import run_emulated
@@ -139,7 +141,7 @@ def find_counter(work: Path) -> Counter:
     machine = "aarch64" if platform.machine().lower() in ("aarch64", "arm64") else "x86_64"
     flags = ("-shared", "-fPIC", "-O2", "-fvisibility=hidden", f"-DQEMU_API={_plugin_api(found)}")
     include = f"-I{runtime_source('counting_mark.h').parent}"
-    source = Path(__file__).with_name("emulation") / "plugin.c"
+    source = Path(__file__).with_name("peers") / "counting_plugin.c"
     zig("cc", "-target", f"{machine}-linux-gnu.2.17", *flags, include, source, "-o", plugin)
     return Counter(Path(found), plugin)
 

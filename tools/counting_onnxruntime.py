@@ -89,7 +89,7 @@ def _sysroot(work: Path) -> Path:
 def _build(work: Path) -> Path:
     from gossamer.kernels.building.toolchain import runtime_source, zig
 
-    source = Path(__file__).with_name("emulation") / "onnxruntime.c"
+    source = Path(__file__).with_name("peers") / "counting_onnxruntime.c"
     include = f"-I{runtime_source('counting_mark.h').parent}"
     program = work / "program"
     zig("cc", "-target", "aarch64-linux-gnu.2.28", "-O2", "-std=c11", include, source, "-o", program, "-ldl")

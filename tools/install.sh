@@ -44,7 +44,7 @@ echo "installing pinned dependencies into .venv (a few minutes, once)"
 pip install -qq -c constraints.txt pip setuptools
 pip install -qq -c constraints.txt torch # first: the largest, and a build for this machine is kept if present
 if [ "$kind" = dev ]; then
-    pip install -qq -c constraints.txt --group dev -e '.[models]'
+    pip install -qq -c constraints.txt --group dev -e '.[models,openvino,litert]'
     # onnxruntime's library for AArch64, whose instructions `gossamer bench` counts under qemu.
     pip install -qq -c constraints.txt --target .venv/aarch64 --upgrade --no-deps --only-binary :all: \
         --python-version 3.11 --platform manylinux_2_28_aarch64 onnxruntime ||

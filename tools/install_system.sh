@@ -31,14 +31,16 @@ if [ -n "$wanted" ]; then
     fi
 fi
 
-if has npm && [ -f runtime/web/package-lock.json ]; then
-    stamp=runtime/web/node_modules/.installed
-    state=$(cksum <runtime/web/package-lock.json)
+# JavaScript packages: of our runtime's tests, and of the engines that `gossamer bench` measures beside it.
+for folder in runtime/web tools/peers/web; do
+    has npm || break
+    stamp=$folder/node_modules/.installed
+    state=$(cksum <$folder/package-lock.json)
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
-        if (cd runtime/web && npm ci --no-audit --no-fund --loglevel=error); then
+        if (cd $folder && npm ci --no-audit --no-fund --loglevel=error); then
             echo "$state" >"$stamp"
         else
-            echo "note: npm ci failed; the tests of the JavaScript sources are skipped" >&2
+            echo "note: npm ci failed in $folder; the tests that need it are skipped" >&2
         fi
     fi
-fi
+done

@@ -95,6 +95,12 @@ def _models() -> list[Row]:
     ]
 
 
+def _engines() -> list[Row]:
+    from .choosing import engine_names
+
+    return _by_file("gossamer.tools.engines", tuple(engine_names()))
+
+
 _LISTS: dict[str, Callable[[], list[Row]]] = {
     "targets": _targets,
     "passes": _passes,
@@ -102,6 +108,7 @@ _LISTS: dict[str, Callable[[], list[Row]]] = {
     "formats": _formats,
     "kernels": _kernels,
     "models": _models,
+    "engines": _engines,
 }
 
 

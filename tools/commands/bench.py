@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import typer
 
-from gossamer.runtime.errors import OptionError, nearest
+from gossamer.runtime.errors import OptionError
 
 from ..console import Column, Progress, print_json, print_table, show_progress
 from ..options import parse_shapes
+
+if TYPE_CHECKING:
+    from ..choosing import Choice
 
 __all__ = ["command"]
 
@@ -38,10 +41,12 @@ _COUNT_COLUMNS = [
 
 
 def command(
-    models: list[Path] = typer.Argument(
-        metavar="ARTIFACT|MODEL...", help="Artifact folders, and .onnx files (run by onnxruntime)."
+    models: list[str] = typer.Argument(
+        metavar="[ENGINE[@VARIANT]:]PATH...", help="Artifact folders and models, and what shall run them."
     ),
-    against: str | None = typer.Option(None, "--against", metavar="onnxruntime", help="The baseline."),
+    against: str | None = typer.Option(
+        None, "--against", metavar="ENGINE", help="The baseline: what this engine runs."
+    ),
     model: Path | None = typer.Option(
         None, "--model", metavar="M.onnx", help="What --against runs, when no .onnx is among the arguments."
     ),
@@ -57,24 +62,28 @@ def command(
 ) -> None:
     """Time engines in interleaved turns: median, spread, and ratio to the baseline (below 1 is faster).
 
-    Each engine has a process of its own that sleeps while the others run. The baseline is the first
-    argument, or onnxruntime with --against.
+    Each engine has a process of its own, stopped while the others run. The baseline is the first argument,
+    or what --against says. A folder is run by our runtime, an .onnx by onnxruntime, a .tflite by LiteRT;
+    others by name: openvino:m.onnx, onnxruntime-web:m.onnx, gossamer@node:out/wasm (`gossamer list engines`).
 
     --count-instructions takes arm64-linux artifacts, and .onnx files for onnxruntime's AArch64 package, and
     counts, in millions, what one inference executes on one thread. Counts are exact, but they are not time.
     """
+    from ..choosing import parse_choice
+
+    choices = [parse_choice(text) for text in models]
     if profiled:
-        _profile(models, threads, seed, as_json)
+        _profile([choice.path for choice in choices], threads, seed, as_json)
         return
-    paths, baseline = _with_baseline(models, against, model)
-    shapes = parse_shapes(input_shape) or _shapes_of_artifact(paths)
+    choices, baseline = _with_baseline(choices, against, model)
+    shapes = parse_shapes(input_shape) or _shapes_of_artifact(choices)
     columns, key = (_COUNT_COLUMNS, "counts") if count_instructions else (_COLUMNS, "timings")
     with show_progress() as progress:
         common: _Common = {"baseline": baseline, "shapes": shapes, "seed": seed, "progress": progress}
         if count_instructions:
-            rows = _counts(paths, threads, common)
+            rows = _counts(choices, threads, common)
         else:
-            rows = _timings(paths, threads, rounds, common)
+            rows = _timings(choices, threads, rounds, common)
     if as_json:
         print_json({"baseline": rows[baseline]["name"], key: rows})
     else:
@@ -88,20 +97,20 @@ class _Common(TypedDict):
     progress: Progress
 
 
-def _timings(paths: list[Path], threads: int, rounds: int, common: _Common) -> list[dict[str, Any]]:
+def _timings(models: list[Choice], threads: int, rounds: int, common: _Common) -> list[dict[str, Any]]:
     from ..benching import bench
 
-    return [timing.to_dict() for timing in bench(paths, threads=threads, rounds=rounds, **common)]
+    return [timing.to_dict() for timing in bench(models, threads=threads, rounds=rounds, **common)]
 
 
-def _counts(paths: list[Path], threads: int, common: _Common) -> list[dict[str, Any]]:
+def _counts(models: list[Choice], threads: int, common: _Common) -> list[dict[str, Any]]:
     from ..counting import count_instructions
 
     if threads != 1:
         raise OptionError(
             "instructions are counted on one thread", where="--threads", expected=1, got=threads
         )
-    return [count.to_dict() for count in count_instructions(paths, **common)]
+    return [count.to_dict() for count in count_instructions(models, **common)]
 
 
 def _profile(paths: list[Path], threads: int, seed: int, as_json: bool) -> None:
@@ -117,33 +126,28 @@ def _profile(paths: list[Path], threads: int, seed: int, as_json: bool) -> None:
         print_profile(found)
 
 
-def _with_baseline(paths: list[Path], against: str | None, model: Path | None) -> tuple[list[Path], int]:
-    """The paths to time and the index of the baseline. Raises OptionError."""
+def _with_baseline(
+    choices: list[Choice], against: str | None, model: Path | None
+) -> tuple[list[Choice], int]:
+    """What to time and the index of the baseline. Raises OptionError."""
+    from ..choosing import parse_choice
+
     if against is None:
         if model is not None:
             raise OptionError("--model is only for --against", where="--model", got=model)
-        return paths, 0
-    if against != "onnxruntime":
-        raise OptionError(
-            "unknown engine",
-            where="--against",
-            expected="onnxruntime",
-            got=against,
-            advice=nearest(against, ["onnxruntime"]),
-        )
+        return choices, 0
+    wanted = parse_choice(f"{against}:{model or 'model'}")
     if model is not None:
-        return [*paths, model], len(paths)
-    for index, path in enumerate(paths):
-        if not path.is_dir():
-            return paths, index
-    raise OptionError(
-        "onnxruntime needs a model", where="--against", advice="add the .onnx, or --model M.onnx"
-    )
+        return [*choices, wanted], len(choices)
+    for index, choice in enumerate(choices):
+        if choice.label == wanted.label:
+            return choices, index
+    raise OptionError(f"{against} needs a model", where="--against", advice="add one, or --model M.onnx")
 
 
-def _shapes_of_artifact(paths: list[Path]) -> dict[str, tuple[int, ...]]:
+def _shapes_of_artifact(choices: list[Choice]) -> dict[str, tuple[int, ...]]:
     """What the first artifact was compiled for: symbolic dimensions of the .onnx beside it."""
-    from ..engines import artifact_shapes
+    from ..engines import artifact_shapes, is_artifact
 
-    folder = next((path for path in paths if path.is_dir()), None)
+    folder = next((choice.path for choice in choices if is_artifact(choice.path)), None)
     return artifact_shapes(folder) if folder is not None else {}

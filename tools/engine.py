@@ -1,15 +1,17 @@
-"""Whatever can run a model: an artifact in our session, or an ONNX file in onnxruntime, behind one face."""
+"""What every engine is, and what they share: inputs, shapes, feeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from gossamer.runtime.errors import OptionError
+from gossamer.runtime.errors import InputError, OptionError
 from gossamer.runtime.feeds import random_feeds, read_feeds
 
 from .options import match_inputs
@@ -19,12 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Engine",
+    "SelfTimed",
     "Tensor",
     "artifact_shapes",
+    "check_fixed",
+    "check_tflite",
+    "installed",
     "is_artifact",
     "make_feeds",
     "onnx_signature",
-    "open_engine",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -51,32 +56,13 @@ class Engine(Protocol):
         ...
 
 
-class _ArtifactEngine:
-    def __init__(self, path: Path, threads: int | None) -> None:
-        from gossamer.runtime.session import InferenceSession
+@runtime_checkable
+class SelfTimed(Protocol):
+    """An engine that computes in a process of its own and measures there."""
 
-        self.name = str(path)
-        self._session = InferenceSession(path, threads=threads)
-        self.inputs = [Tensor(i.name, i.dtype, tuple(i.shape)) for i in self._session.get_inputs()]
-        self.output_names = [o.name for o in self._session.get_outputs()]
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        return list(self._session.run(None, dict(feeds)))
-
-
-class _OnnxEngine:
-    def __init__(self, path: Path, threads: int | None, shapes: Mapping[str, Sequence[int]]) -> None:
-        from gossamer.passes.reference import open_onnx
-
-        self.name = str(path)
-        self.inputs, self.output_names = onnx_signature(path, shapes)
-        with open_onnx(path, threads or 1) as session:  # stays usable: a path needs no temporary file
-            self._session = session
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        from gossamer.passes.reference import run_opened
-
-        return run_opened(self._session, feeds)
+    def turn(self, feeds: Mapping[str, Array], seconds: float) -> list[int]:
+        """Nanoseconds of each run of a turn of about `seconds`, after an untimed one."""
+        ...
 
 
 def onnx_signature(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[list[Tensor], list[str]]:
@@ -110,7 +96,7 @@ def _resolve(tensor: OnnxTensor, shapes: Mapping[str, Sequence[int]]) -> Tensor:
     return Tensor(tensor.name, tensor.dtype, wanted)
 
 
-def _check_fixed(inputs: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+def check_fixed(inputs: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
     """Refuse shapes other than those that an artifact was compiled for. Raises OptionError."""
     match_inputs(shapes, [i.name for i in inputs])
     for tensor in inputs:
@@ -130,20 +116,6 @@ def is_artifact(path: Path) -> bool:
     return path.is_dir()
 
 
-def open_engine(
-    path: Path, threads: int | None = None, shapes: Mapping[str, Sequence[int]] | None = None
-) -> Engine:
-    """Open an artifact folder, or an ONNX file in onnxruntime with `threads` (default 1).
-
-    `shapes` gives symbolic dimensions of an ONNX file numbers. Raises InputError.
-    """
-    if is_artifact(path):
-        engine = _ArtifactEngine(path, threads)
-        _check_fixed(engine.inputs, shapes or {})
-        return engine
-    return _OnnxEngine(path, threads, shapes or {})
-
-
 def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of an artifact's inputs, by name. Raises ArtifactError."""
     from gossamer.runtime.manifest import read_manifest
@@ -154,3 +126,27 @@ def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def make_feeds(inputs: Sequence[Tensor], file: Path | None, seed: int = 0) -> dict[str, Array]:
     """Feeds from an .npz file, or random ones from `seed`. Raises FeedError."""
     return read_feeds(file) if file is not None else random_feeds(inputs, seed)
+
+
+def installed(module: str, extra: str) -> ModuleType:
+    """Import an engine's Python package. Raises OptionError naming our extra that brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise OptionError(
+            f"{extra} is not installed", got=error, advice=f"install it: pip install 'gossamer[{extra}]'"
+        ) from None
+
+
+def check_tflite(path: Path) -> None:
+    """Refuse what is no .tflite file. Raises InputError."""
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    with path.open("rb") as stream:
+        if stream.read(8)[4:] != b"TFL3":
+            raise InputError(
+                "is no LiteRT model",
+                where=path,
+                expected="a .tflite file",
+                advice="export one with litert-torch from the same PyTorch model",
+            )
