@@ -66,18 +66,18 @@ class Toy:
         }
         return Program(**{**fields, **changes})
 
+    def source(self, name: str = "toy", extra: str = "", weight: str = "w[i]") -> str:
+        """The C text of the entry; `extra` stands inside it, `weight` replaces w[i]."""
+        text = SOURCE.replace("ENTRY", f"gossamer_entry_{name}").replace("EXTRA", extra)
+        return text.replace("WEIGHT", weight).replace("SIZE", str(SIZE))
+
     def objects(
         self, target: Target, name: str = "toy", extra: str = "", weight: str = "w[i]"
     ) -> dict[str, bytes]:
-        """One object for each variant; `extra` is C text inside the entry, `weight` replaces w[i]."""
+        """One object for each variant; the rest as of `source`."""
         folder = self._folder / f"objects{next(self._count)}"
         folder.mkdir()
-        text = (
-            SOURCE.replace("ENTRY", f"gossamer_entry_{name}")
-            .replace("EXTRA", extra)
-            .replace("WEIGHT", weight)
-        )
-        (folder / "toy.c").write_text(text.replace("SIZE", str(SIZE)), encoding="utf-8")
+        (folder / "toy.c").write_text(self.source(name, extra, weight), encoding="utf-8")
         objects = {}
         for variant, features in target.variants.items():
             flags = [f"-m{feature[1:]}" for feature in features]

@@ -180,6 +180,23 @@ class Builder:
         with self.loop(self.let(last - first, "share"), first) as i:
             yield i
 
+    @contextmanager
+    def split_grid(self, outer: int, inner: int) -> Iterator[tuple[Any, Any, Any]]:
+        """A loop over the rows of a grid of `outer` x `inner` cells that are shared out among threads.
+
+        Gives (row, first column, columns), all expressions: a thread's cells are neighbours, and only its
+        first and last row may be shared with another thread. So shares differ by one cell at most.
+        """
+        first = self.let(tir.truncdiv(self.thread * (outer * inner), self.threads), "first")
+        last = self.let(tir.truncdiv((self.thread + 1) * (outer * inner), self.threads), "last")
+        top = self.let(tir.truncdiv(first, int32(inner)), "top")
+        rows = self.let(tir.truncdiv(last + (inner - 1), int32(inner)) - top, "rows")
+        # a thread without cells has last == first, which may lie inside a row
+        with self.loop(tir.Select(last > first, rows, int32(0)), top) as row:
+            start = self.let(tir.max(first - row * inner, int32(0)), "column")
+            end = tir.min(last - row * inner, int32(inner))
+            yield row, start, self.let(end - start, "columns")
+
     def _close(self) -> Any:
         block = self._blocks.pop()
         return block[0] if len(block) == 1 else tir.SeqStmt(block or [tir.Evaluate(int32(0))])

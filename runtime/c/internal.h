@@ -2,32 +2,26 @@
 #ifndef GOSSAMER_INTERNAL_H
 #define GOSSAMER_INTERNAL_H
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "gossamer.h"
 
-/* A sense-reversing barrier. A thread whose kernel failed breaks it, so that nobody waits for that thread. */
-typedef struct gossamer_barrier {
-    int32_t parties;
-    _Atomic int32_t arrived;
-    _Atomic uint32_t phase;
-    _Atomic int32_t broken;
-} gossamer_barrier;
-
-/* Threads that do one task together, again and again: task(context, 0) on the caller, the rest on workers. */
+/* Threads that do one task together, again and again: task(context, 0) on the caller, the rest on workers. While
+ * they do, they can meet. */
 typedef struct gossamer_pool gossamer_pool;
 typedef void (*gossamer_task)(void *context, int32_t thread);
 
 int32_t gossamer_pool_open(int32_t threads, gossamer_task task, void *context, gossamer_pool **out);
 void gossamer_pool_run(gossamer_pool *pool);
+/* Called by a thread whose task failed: until the end of the round nobody waits for it. */
+void gossamer_pool_leave(gossamer_pool *pool);
 void gossamer_pool_close(gossamer_pool *pool);
 
 /* What one thread of a run hands to compiled code as `sync`. With `times`, the nanoseconds since `start` when the
  * thread came to the barrier and when it left are written there, in pairs, for at most `left` kernels. */
 typedef struct gossamer_point {
-    gossamer_barrier *barrier;
+    gossamer_pool *pool;
     int64_t *times;
     int64_t start;
     int32_t left;

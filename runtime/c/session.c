@@ -1,4 +1,6 @@
 /* Sessions: weights, arena and threads of one use of a model. */
+#include <stdatomic.h>
+
 #include "internal.h"
 #include "platform.h"
 
@@ -13,7 +15,6 @@ struct gossamer_session {
     int32_t threads;
     _Atomic int32_t failed;
     int32_t watched; /* whether `point` is handed to the code: with several threads, and by gossamer_profile */
-    gossamer_barrier barrier;
     gossamer_point point[GOSSAMER_MAX_THREADS];
     pthread_mutex_t lock;
 };
@@ -25,10 +26,9 @@ static void run_thread(void *context, int32_t thread) {
     gossamer_session *s = context;
     void *sync = s->watched ? &s->point[thread] : NULL;
     int32_t status = s->model->call(s->io, s->weights, s->arena, thread, s->threads, sync);
-    if (status != 0) {
-        atomic_store(&s->failed, 1);
-        atomic_store(&s->barrier.broken, 1);
-    }
+    if (status == 0) return;
+    atomic_store(&s->failed, 1);
+    gossamer_pool_leave(s->pool);
 }
 
 static int32_t allocate(gossamer_session *s) {
@@ -49,7 +49,6 @@ static int32_t allocate(gossamer_session *s) {
 static int32_t start(gossamer_session *s) {
     int32_t status = allocate(s);
     if (status != GOSSAMER_OK) return status;
-    s->barrier.parties = s->threads;
     return gossamer_pool_open(s->threads, run_thread, s, &s->pool);
 }
 
@@ -167,7 +166,7 @@ static void set_points(gossamer_session *s, int64_t *times, int32_t kernels) {
     int64_t start = times == NULL ? 0 : gossamer_now();
     for (int32_t i = 0; i < s->threads; ++i) {
         int64_t *own = times == NULL ? NULL : times + (size_t)i * (size_t)kernels * 2;
-        s->point[i] = (gossamer_point){&s->barrier, own, start, kernels};
+        s->point[i] = (gossamer_point){s->pool, own, start, kernels};
     }
     s->watched = s->threads > 1 || times != NULL;
 }
@@ -184,8 +183,6 @@ static int32_t run(gossamer_session *session, const void *const *inputs, void *c
     for (int32_t i = 0; i < model->input_count; ++i) session->io[i] = (void *)inputs[i];
     for (int32_t i = 0; i < model->output_count; ++i) session->io[model->input_count + i] = outputs[i];
     atomic_store(&session->failed, 0);
-    atomic_store(&session->barrier.arrived, 0);
-    atomic_store(&session->barrier.broken, 0);
     set_points(session, times, kernels);
     gossamer_pool_run(session->pool);
     status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
