@@ -74,8 +74,8 @@ def _unary(operation: Callable[[Any], Any], cost: int) -> Function:
     return Function(lambda b, v, o, d: operation(b.hold(v[0])), cost)
 
 
-def _polynomial(operation: Callable[[vm.Let, Any], Any], cost: int) -> Function:
-    return Function(lambda b, v, o, d: operation(b.hold, b.hold(v[0])), cost)
+def _polynomial(operation: Callable[[Builder, Any], Any], cost: int) -> Function:
+    return Function(lambda b, v, o, d: operation(b, b.hold(v[0])), cost)
 
 
 def _fold(operation: Callable[[Any, Any], Any]) -> Function:
@@ -151,17 +151,13 @@ def _hard_swish(x: Any) -> Any:
 
 def _elu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     x = b.hold(values[0])
-    return tir.Select(
-        x < _like(0, x), (vm.exp(b.hold, x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x
-    )
+    return tir.Select(x < _like(0, x), (vm.exp(b, x) - _like(1, x)) * _like(options.get("alpha", 1.0), x), x)
 
 
 def _selu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     x = b.hold(values[0])
     alpha, gamma = options.get("alpha", 1.6732632), options.get("gamma", 1.0507010)
-    return _like(gamma, x) * tir.Select(
-        x > _like(0, x), x, (vm.exp(b.hold, x) - _like(1, x)) * _like(alpha, x)
-    )
+    return _like(gamma, x) * tir.Select(x > _like(0, x), x, (vm.exp(b, x) - _like(1, x)) * _like(alpha, x))
 
 
 def _gelu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
@@ -169,8 +165,8 @@ def _gelu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     half = _like(0.5, x) * x
     if options.get("approximate") == "tanh":
         inner = _like(0.7978845608028654, x) * (x + _like(0.044715, x) * x * x * x)
-        return half * (_like(1, x) + vm.tanh(b.hold, b.hold(inner)))
-    return half * (_like(1, x) + vm.erf(b.hold, b.hold(x * _like(0.7071067811865476, x))))
+        return half * (_like(1, x) + vm.tanh(b, b.hold(inner)))
+    return half * (_like(1, x) + vm.erf(b, b.hold(x * _like(0.7071067811865476, x))))
 
 
 def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
@@ -185,27 +181,27 @@ def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     y = _like(exponent, x) if exponent is not None else cast(values[1], scalar_type(x))
     x, y = _match([x, y])
     if scalar_type(x) == "float32":
-        return vm.power(b.hold, b.hold(x), b.hold(y))
-    return cast(vm.power(b.hold, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
+        return vm.power(b, b.hold(x), b.hold(y))
+    return cast(vm.power(b, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
 
 
 def _celu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x, alpha = b.let(values[0]), options.get("alpha", 1.0)
-    below = _like(alpha, x) * (vm.exp(b.let, b.let(x * _like(1 / alpha, x))) - _like(1, x))
+    x, alpha = b.hold(values[0]), options.get("alpha", 1.0)
+    below = _like(alpha, x) * (vm.exp(b, b.hold(x * _like(1 / alpha, x))) - _like(1, x))
     return tir.Select(x < _like(0, x), below, x)
 
 
-def _mish(let: vm.Let, x: Any) -> Any:
-    return x * vm.tanh(let, let(vm.softplus(let, x)))
+def _mish(b: Builder, x: Any) -> Any:
+    return x * vm.tanh(b, b.hold(vm.softplus(b, x)))
 
 
 def _swish(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
-    return x * vm.sigmoid(b.let, b.let(x * _like(options.get("alpha", 1.0), x)))
+    x, alpha = b.hold(values[0]), options.get("alpha", 1.0)
+    return vm.swish(b, x) if alpha == 1.0 else x * vm.sigmoid(b, b.hold(x * _like(alpha, x)))
 
 
 def _shrink(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     limit, bias = options.get("lambd", 0.5), _like(options.get("bias", 0.0), x)
     low = tir.Select(x < _like(-limit, x), x + bias, _like(0, x))
     return tir.Select(x > _like(limit, x), x - bias, low)
@@ -217,7 +213,7 @@ def _mean(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
 
 
 def _is_infinite(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    x = b.let(values[0])
+    x = b.hold(values[0])
     found = [
         tir.EQ(x, _like(float(sign + "inf"), x))
         for sign, name in (("-", "detect_negative"), ("", "detect_positive"))
@@ -313,7 +309,7 @@ FUNCTIONS: dict[str, Function] = {
     "Sub": _binary(lambda a, b: a - b),
     "Sum": _fold(lambda a, b: a + b),
     "Swish": Function(_swish, 15),
-    "Tan": _polynomial(lambda let, x: vm.sin(let, x) / vm.cos(let, x), 45),
+    "Tan": _polynomial(lambda b, x: vm.sin(b, x) / vm.cos(b, x), 45),
     "Tanh": _polynomial(vm.tanh, 20),
     "ThresholdedRelu": Function(
         lambda b, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))

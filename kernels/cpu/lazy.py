@@ -19,7 +19,18 @@ from .builder import Builder, Pointer, constant, int32
 from .isa import Isa
 from .tensor import Tensor
 
-__all__ = ["Elementwise", "Fill", "Lazy", "Leaf", "Moved", "Scope", "leaves", "sharing", "weight_of"]
+__all__ = [
+    "Elementwise",
+    "Fill",
+    "Lazy",
+    "Leaf",
+    "Moved",
+    "Scope",
+    "composed",
+    "leaves",
+    "sharing",
+    "weight_of",
+]
 
 Index = list[Any]
 
@@ -171,6 +182,17 @@ class Elementwise(Lazy):
     def apply(self, scope: Scope, values: Sequence[Any]) -> Any:
         """The function of already evaluated arguments (scalars or vectors)."""
         return FUNCTIONS[self.function].emit(scope.builder, list(values), dict(self.options), self.dtype)
+
+
+def composed(
+    function: str, args: Sequence[Lazy], dtype: str, options: tuple[tuple[str, Any], ...] = ()
+) -> Elementwise:
+    """The elementwise function of `args`; x · σ(x), which exporters write in two nodes, as one Swish."""
+    if function == "Mul" and dtype == "float32" and len(args) == 2:
+        for x, gate in (args, reversed(args)):
+            if isinstance(gate, Elementwise) and gate.function == "Sigmoid" and gate.args[0] is x:
+                return Elementwise("Swish", (x,), dtype)
+    return Elementwise(function, tuple(args), dtype, options)
 
 
 def broadcast_shapes(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

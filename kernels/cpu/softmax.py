@@ -104,7 +104,7 @@ class _Rows:
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
                 shifted = b.hold(self.out.load(at) - top)
-                e = b.hold(vm.exp(b.hold, shifted))
+                e = b.hold(vm.exp(b, shifted))
                 b.store(total, lane, total.load(lane) + e)
                 b.store(self.out, at, shifted if self.kernel.logarithm else e)
         sum_ = b.hold(fold_lanes(b, OPERATIONS["sum"], total, lanes))
@@ -116,9 +116,7 @@ class _Rows:
 
     def _scale(self, total: Any) -> Any:
         return (
-            vm.log(self.b.hold, self.b.hold(total))
-            if self.kernel.logarithm
-            else tir.const(1.0, "float32") / total
+            vm.log(self.b, self.b.hold(total)) if self.kernel.logarithm else tir.const(1.0, "float32") / total
         )
 
     def _finish(self, value: Any, scale: Any) -> Any:
@@ -137,7 +135,7 @@ class _Rows:
         with b.loop(n) as i, b.loop(lanes, kind=VECTORIZED) as lane:
             at = self.place(row, i, lane + start)
             shifted = b.hold(self.out.load(at) - peak.load(lane))
-            e = b.hold(vm.exp(b.hold, shifted))
+            e = b.hold(vm.exp(b, shifted))
             b.store(total, lane, total.load(lane) + e)
             b.store(self.out, at, shifted if self.kernel.logarithm else e)
         with b.loop(lanes, kind=VECTORIZED) as lane:

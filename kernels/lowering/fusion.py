@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from ..cpu.epilogue import Accumulator
-from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf
+from ..cpu.lazy import Fill, Lazy, Leaf, composed
 from ..cpu.tensor import Tensor
 from .elementwise import describe_elementwise, is_elementwise
 from .state import Lowering
@@ -92,4 +92,4 @@ def _tree_of(
         if not readable and not isinstance(operand, Fill):
             return None
         args.append(operand)
-    return Elementwise(function, tuple(args), dtype, tuple(sorted(options.items())))
+    return composed(function, args, dtype, tuple(sorted(options.items())))

@@ -14,7 +14,7 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 from ..cpu.elementwise import Elementwise as ElementwiseKernel
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
-from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, weight_of
+from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..program import LayerInfo
 from .weights import WeightPool
@@ -147,7 +147,7 @@ class Lowering:
         """An elementwise function; what would be recomputed by a broadcast is stored first."""
         result = Elementwise(function, tuple(args), dtype, tuple(sorted(options.items())))
         stored = tuple(self._stored_if_spread(a, result.shape) for a in args)
-        return Elementwise(function, stored, dtype, tuple(sorted(options.items())))
+        return composed(function, stored, dtype, tuple(sorted(options.items())))
 
     def _stored_if_spread(self, value: Lazy, shape: tuple[int, ...]) -> Lazy:
         small = isinstance(value, Leaf | Fill) or np.prod(value.shape) >= np.prod(shape)
