@@ -34,7 +34,6 @@ class ZooModel(Protocol):
     """What a file of the zoo gives."""
 
     SUMMARY: str
-    INPUTS: tuple[str, ...]
     OUTPUTS: tuple[str, ...]
 
     @staticmethod
@@ -42,8 +41,8 @@ class ZooModel(Protocol):
         """The network in evaluation mode, with the same weights on every machine."""
 
     @staticmethod
-    def input_shapes() -> dict[str, tuple[int, ...]]:
-        """The shape of each float32 input, by name in the order of `forward`."""
+    def samples() -> dict[str, torch.Tensor]:
+        """Valid inputs by name, in the order of `forward`; their shapes become the file's."""
 
 
 @cache
@@ -80,24 +79,20 @@ def export_model(name: str, path: str | Path) -> Path:
 
     zoo, path = find_zoo_model(name), Path(path)
     check_parent(path)
-    return export_module(zoo.build(), zoo.input_shapes(), zoo.OUTPUTS, path)
+    return export_module(zoo.build(), zoo.samples(), zoo.OUTPUTS, path)
 
 
 def export_module(
     network: torch.nn.Module,
-    input_shapes: Mapping[str, tuple[int, ...]],
+    samples: Mapping[str, torch.Tensor],
     outputs: tuple[str, ...],
     path: Path,
 ) -> Path:
-    """Export any module with float32 inputs of these shapes to `path`; as `export_model` otherwise."""
-    import torch
-
+    """Export any module, traced and checked with `samples`, to `path`; as `export_model` otherwise."""
     from gossamer.passes.loading import load_model, save_model
     from gossamer.passes.recipe import Recipe
     from gossamer.passes.running import run_passes
 
-    generator = torch.Generator().manual_seed(1)
-    samples = {name: torch.randn(shape, generator=generator) for name, shape in input_shapes.items()}
     model = load_model(_to_onnx(network, samples, outputs))
     run_passes(model, Recipe("export", tuple((name, {}) for name in _TIDY)))
     _check_against_torch(network, samples, model, outputs)

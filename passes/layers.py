@@ -89,28 +89,48 @@ def _reads_as_weight(node: ir.Node, weight: ir.Value) -> bool:
 
 
 def first_layers(model: ir.Model, layers: Iterable[Layer]) -> set[ir.Node]:
-    """Layers that see the model's inputs through no other layer."""
+    """Layers that see the model's inputs and have no other layer before them.
+
+    A table that is looked up (a Gather of an embedding) is a first layer of its own: none behind it is one.
+    """
     weighted = {layer.node for layer in layers}
-    reached, first = set(model.graph.inputs), set()
+    reached, behind, first = set(model.graph.inputs), set[ir.Value](), set()
     for node in model.graph:
-        if any(value in reached for value in node.inputs):
-            if node in weighted:
+        after = any(value in behind for value in node.inputs)
+        if node in weighted or _is_lookup(node):
+            if node in weighted and not after and any(value in reached for value in node.inputs):
                 first.add(node)
-            else:
-                reached.update(node.outputs)
+            behind.update(node.outputs)
+        elif after:
+            behind.update(node.outputs)
+        elif any(value in reached for value in node.inputs):
+            reached.update(node.outputs)
     return first
 
 
+def _is_lookup(node: ir.Node) -> bool:
+    table = node.inputs[0] if node.op_type == "Gather" and not node.domain else None
+    return table is not None and _is_constant(table) and table.shape is not None and len(table.shape) == 2
+
+
 def last_layers(model: ir.Model, layers: Iterable[Layer]) -> set[ir.Node]:
-    """Layers whose results reach the model's outputs through no other layer."""
+    """Layers whose results reach the model's outputs and that have no other layer behind them.
+
+    A layer norm in between makes a layer an inner one: what an encoder gives is no classifier's result.
+    """
     weighted = {layer.node for layer in layers}
-    reached, last = set(model.graph.outputs), set()
+    reached, before, last = set(model.graph.outputs), set[ir.Value](), set()
     for node in reversed(model.graph):
-        if any(value in reached for value in node.outputs):
-            if node in weighted:
+        sources = [value for value in node.inputs if value is not None]
+        earlier = any(value in before for value in node.outputs)
+        if node in weighted or node.op_type == "LayerNormalization":
+            if node in weighted and not earlier and any(value in reached for value in node.outputs):
                 last.add(node)
-            else:
-                reached.update(value for value in node.inputs if value is not None)
+            before.update(sources)
+        elif earlier:
+            before.update(sources)
+        elif any(value in reached for value in node.outputs):
+            reached.update(sources)
     return last
 
 

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from ..calibration import calibrate_batch_norms
+from ..convolution_unit import convolution_unit, scaled_channels
+from ..initialising import initialise_convolutional
+from ..samples import random_images
 
-__all__ = ["INPUTS", "OUTPUTS", "SUMMARY", "build", "input_shapes"]
+__all__ = ["OUTPUTS", "SUMMARY", "build", "samples"]
 
 SUMMARY = "MobileNet-v1: depthwise separable convolutions, 4.2 million weights at width 1.0"
-INPUTS = ("x",)
 OUTPUTS = ("logits",)
 
 _STEM = 32
@@ -30,9 +32,9 @@ _BLOCKS = (
 """Output channels at width 1.0 and stride of each depthwise separable block."""
 
 
-def input_shapes(size: int = 224) -> dict[str, tuple[int, ...]]:
+def samples(size: int = 224) -> dict[str, torch.Tensor]:
     """One RGB image of `size` x `size`, channels first, float32."""
-    return {"x": (1, 3, size, size)}
+    return {"x": random_images(size)}
 
 
 def build(*, width: float = 1.0, size: int = 224, classes: int = 1000, seed: int = 0) -> nn.Module:
@@ -43,49 +45,20 @@ def build(*, width: float = 1.0, size: int = 224, classes: int = 1000, seed: int
     of every layer.
     """
     generator = torch.Generator().manual_seed(seed)
-    channels = _scaled(_STEM, width)
-    layers = [("stem", _unit(3, channels, 3, stride=2))]
+    channels = scaled_channels(_STEM, width)
+    layers: list[tuple[str, nn.Module]] = [("stem", convolution_unit(3, channels, 3, stride=2))]
     for index, (full, stride) in enumerate(_BLOCKS, 1):
-        wider = _scaled(full, width)
-        layers.append(
-            (f"block{index}_depthwise", _unit(channels, channels, 3, stride=stride, groups=channels))
-        )
-        layers.append((f"block{index}_pointwise", _unit(channels, wider, 1)))
+        wider = scaled_channels(full, width)
+        depthwise = convolution_unit(channels, channels, 3, stride=stride, groups=channels)
+        layers.append((f"block{index}_depthwise", depthwise))
+        layers.append((f"block{index}_pointwise", convolution_unit(channels, wider, 1)))
         channels = wider
-    head = [
+    head: list[tuple[str, nn.Module]] = [
         ("pool", nn.AdaptiveAvgPool2d(1)),
         ("flatten", nn.Flatten()),
         ("fc", nn.Linear(channels, classes)),
     ]
     network = nn.Sequential(OrderedDict([*layers, *head]))
-    _initialise(network, generator)
+    initialise_convolutional(network, generator)
     calibrate_batch_norms(network, torch.randn(4, 3, size, size, generator=generator))
     return network.eval()
-
-
-def _scaled(channels: int, width: float) -> int:
-    """Channels at `width`, a multiple of 8 as in the authors' code."""
-    return max(8, int(channels * width + 4) // 8 * 8)
-
-
-def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    padding = kernel // 2
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    parts = [("conv", convolution), ("bn", nn.BatchNorm2d(outputs)), ("act", nn.ReLU6())]
-    return nn.Sequential(OrderedDict(parts))
-
-
-def _initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """He et al. 2015 (arXiv:1502.01852): a deviation of sqrt(2 / fan_in). Scales and shifts of batch norms
-    vary too."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            fan_in = module.weight[0].numel()
-            with torch.no_grad():
-                module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            with torch.no_grad():
-                module.weight.uniform_(0.5, 1.5, generator=generator)
-                module.bias.uniform_(-0.5, 1.0, generator=generator)

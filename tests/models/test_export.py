@@ -27,7 +27,7 @@ from gossamer.runtime.errors import JobError, OptionError
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = mobilenet_v1.build(width=0.25, size=32, classes=10)
     path = tmp_path_factory.mktemp("export") / "small.onnx"
-    return export_module(network, mobilenet_v1.input_shapes(32), mobilenet_v1.OUTPUTS, path)
+    return export_module(network, mobilenet_v1.samples(32), mobilenet_v1.OUTPUTS, path)
 
 
 def test_the_file_is_whole_and_named(small: Path) -> None:
@@ -89,7 +89,7 @@ def test_names_are_taken_with_dashes_or_underscores() -> None:
 
 
 def test_an_export_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    export_module(torch.nn.Linear(3, 2), {"x": (1, 3)}, ("y",), tmp_path / "m.onnx")
+    export_module(torch.nn.Linear(3, 2), {"x": torch.ones(1, 3)}, ("y",), tmp_path / "m.onnx")
     assert capfd.readouterr() == ("", "")
 
 
@@ -103,6 +103,6 @@ def test_what_cannot_be_exported_fails_in_one_line(tmp_path: Path) -> None:
             )
 
     with pytest.raises(JobError) as caught:
-        export_module(Odd(), {"x": (1, 3)}, ("y",), tmp_path / "m.onnx")
+        export_module(Odd(), {"x": torch.ones(1, 3)}, ("y",), tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -152,3 +152,36 @@ def test_half_precision_stays_half_precision(build: Any) -> None:
     prune(model, keep_first=False, keep_last=False, sparsity=0.5)
     assert weight(model, "w").dtype == np.float16
     assert np.mean(weight(model, "w") == 0) == 0.5
+
+
+ENCODER = """
+    <ir_version: 8, opset_import: ["" : 18]>
+    encoder (int64[1, 4] ids, float[50, 32] table, float[32, 32] one, float[32, 32] two, float[32] scale)
+        => (float[1, 4, 32] y)
+    {
+        x = Gather(table, ids)
+        a = MatMul(x, one)
+        b = Add(a, x)
+        c = MatMul(b, two)
+        d = Add(c, b)
+        NORM
+    }
+"""
+
+
+@pytest.mark.parametrize(
+    ("norm", "kept"),
+    [("y = LayerNormalization(d, scale)", set()), ("y = Relu(d)", {"two"})],
+)
+def test_residuals_make_no_inner_layer_a_first_or_last_one(norm: str, kept: set[str]) -> None:
+    model = ir.from_onnx_text(ENCODER.replace("NORM", norm))
+    generator = np.random.default_rng(0)
+    while len(model.graph.inputs) > 1:
+        value = model.graph.inputs.pop()
+        assert value.shape is not None
+        value.const_value = ir.Tensor(generator.standard_normal(value.shape.numpy()).astype(np.float32))
+        model.graph.register_initializer(value)
+    report = prune(model, layers=("MatMul",), kernels="all", sparsity=0.5)
+    dense = {name for name in ("one", "two") if np.all(weight(model, name))}
+    assert dense == kept
+    assert len(report.changed) == 2 - len(kept)
