@@ -30,13 +30,13 @@ class Choice:
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.label}:{self.path}"
+        return f"{self.engine}@{self.variant}:{self.path}"
 
     @property
     def label(self) -> str:
-        """The engine, and the variant where it is not the usual one."""
-        usual = self.variant == _module(self.engine).VARIANTS[0]
-        return self.engine if usual else f"{self.engine}@{self.variant}"
+        """The engine, and the variant where there is another that is usual."""
+        usual = _module(self.engine).VARIANTS[0]
+        return self.engine if usual in (self.variant, _FREE) else f"{self.engine}@{self.variant}"
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,89 @@ def test_our_code_computes_the_same_wherever_it_runs(tiny: Path, artifacts: Path
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.fixture
+def tflite(tmp_path: Path) -> Path:
+    """A LiteRT model that adds the numbers 0 to 23, made with LiteRT's own schema."""
+    schema: Any = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    flatbuffers = pytest.importorskip("flatbuffers")
+    numbers = np.arange(24, dtype=np.float32)
+    model, code, graph, add = schema.ModelT(), schema.OperatorCodeT(), schema.SubGraphT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ADD
+    code.version = 1
+    add.opcodeIndex, add.inputs, add.outputs = 0, [0, 1], [2]
+    add.builtinOptionsType, add.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
+    for name in ("x", "w", "y"):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, [2, 12], schema.TensorType.FLOAT32
+        tensor.buffer = int(name == "w")
+        graph.tensors = [*(graph.tensors or []), tensor]
+    graph.name, graph.inputs, graph.outputs, graph.operators = "main", [0], [2], [add]
+    buffers = [schema.BufferT(), schema.BufferT()]
+    buffers[1].data = numbers.view(np.uint8)
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], buffers
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = tmp_path / "add.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+@pytest.mark.parametrize("engine", ["litert", "litertjs"])
+def test_litert_runs_its_own_models(tflite: Path, engine: str) -> None:
+    peer = opened(f"{engine}:{tflite}")
+    assert [(i.name, i.dtype, i.shape) for i in peer.inputs] == [("x", "float32", (2, 12))]
+    feeds = make_feeds(peer.inputs, None)
+    expected = feeds["x"] + np.arange(24, dtype=np.float32).reshape(2, 12)
+    np.testing.assert_allclose(peer.run(feeds)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["litert", "litertjs"])
+def test_litert_refuses_other_files(tiny: Path, tmp_path: Path, engine: str) -> None:
+    with pytest.raises(InputError, match="is no LiteRT model"):
+        open_engine(f"{engine}:{tiny}")
+    with pytest.raises(InputError, match="no such file"):
+        open_engine(f"{engine}:{tmp_path / 'absent.tflite'}")
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", sys.executable, None])
+def test_deepsparse_wants_a_python_that_has_it(tiny: Path, python: str | None) -> None:
+    text = f"deepsparse@{python}:{tiny}" if python else f"deepsparse:{tiny}"
+    with pytest.raises(OptionError, match=r"pip install deepsparse==1\.8\.0"):
+        open_engine(text)
+
+
+FAKE = """
+import onnx, onnxruntime
+
+class Engine:
+    fraction_of_supported_ops = 1.0
+
+    def __init__(self, model, batch_size, num_cores):
+        assert onnx.load(model).ir_version <= 9
+        self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self.input_names = [i.name for i in self.session.get_inputs()]
+        self.output_names = [o.name for o in self.session.get_outputs()]
+
+    def run(self, inputs, val_inp):
+        return self.session.run(None, dict(zip(self.input_names, inputs)))
+"""
+
+
+def test_deepsparse_is_asked_as_its_interface_wants(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "deepsparse").mkdir()
+    (tmp_path / "deepsparse" / "__init__.py").touch()
+    (tmp_path / "deepsparse" / "engine.py").write_text(FAKE)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    reference, peer = open_engine(tiny, 1, SHAPES), open_engine(f"deepsparse@{python}:{tiny}", 1, SHAPES)
+    feeds = make_feeds(reference.inputs, None)
+    for got, expected in zip(peer.run(feeds), reference.run(feeds), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert isinstance(peer, SelfTimed)
+    assert len(peer.turn(feeds, 0.01)) >= 3
+
+
 @pytest.mark.parametrize("engine", ["gossamer@node", "gossamer@chromium"])
 def test_engines_elsewhere_measure_by_themselves(artifacts: Path, engine: str) -> None:
     ours = opened(f"{engine}:{artifacts / 'wasm'}")
@@ -116,13 +200,14 @@ def test_an_engine_that_is_not_installed_names_its_extra(
         open_engine(text.format(model))
 
 
-@pytest.mark.parametrize("package", ["onnxruntime-web"])
+@pytest.mark.parametrize("engine", ["onnxruntime-web", "litertjs"])
 def test_an_engine_from_npm_that_is_not_installed_names_the_command(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.setattr("gossamer.tools.javascript.PACKAGES", tmp_path)
+    (tmp_path / "m.tflite").write_bytes(b"\0\0\0\0TFL3")
     with pytest.raises(OptionError, match="npm ci --prefix"):
-        open_engine(f"{package}:{tiny}")
+        open_engine(f"{engine}:{tmp_path / 'm.tflite' if engine == 'litertjs' else tiny}")
 
 
 def test_a_native_artifact_does_not_run_in_node(artifacts: Path) -> None:
