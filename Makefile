@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test check format models-table clean
+.PHONY: demo test conformance check format models-table clean
 
 demo:
 	@sh tools/install.sh models
@@ -15,6 +15,11 @@ test:
 	@sh tools/install.sh dev
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest -q -n auto
+
+# every kernel on every machine that runs here, with cases drawn anew; `make test` runs a fixed part of them
+BATCHES ?= 10
+conformance:
+	$(BIN)/pytest -q -n auto tests/conformance --batches $(BATCHES)
 
 check:
 	$(BIN)/ruff check .

@@ -20,23 +20,21 @@ from gossamer.passes.preparing import prepare
 from gossamer.runtime.comparing import tensor_error
 from gossamer.runtime.session import InferenceSession
 
+from ...tolerances import tolerance
+
 OPSET = 21
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass
 class Case:
-    """`operator` on `feeds`, of which those at `fixed` positions are constants (None: left out).
-
-    `tolerance` is the largest difference allowed, in units of the expected values' spread.
-    """
+    """`operator` on `feeds`, of which those at `fixed` positions are constants (None: left out)."""
 
     operator: str
     feeds: Sequence[Array | None]
     attributes: dict[str, Any] = field(default_factory=dict)
     fixed: Sequence[int] = ()
     outputs: Sequence[str] = ("float32",)
-    tolerance: float = 2e-6
 
 
 def check(cases: Sequence[Case], folder: Path) -> None:
@@ -57,7 +55,7 @@ def check(cases: Sequence[Case], folder: Path) -> None:
     for name, reference in expected.items():
         case = cases[int(name.split("_")[0][1:])]
         error = tensor_error(reference, found[name])
-        if not error.relative <= case.tolerance:
+        if not error.relative <= tolerance(case.operator):
             shapes = [None if f is None else f.shape for f in case.feeds]
             wrong.append(f"{name} {case.operator} {case.attributes} {shapes}: {error}")
     assert not wrong, "\n".join(wrong)

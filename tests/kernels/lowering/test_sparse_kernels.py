@@ -17,11 +17,11 @@ from gossamer.kernels.targets import find_target
 from gossamer.passes.loading import load_model
 from gossamer.passes.preparing import prepare
 from gossamer.passes.reference import run_onnx
-from gossamer.runtime.comparing import tensor_error
 from gossamer.runtime.feeds import random_feeds
 from gossamer.runtime.session import InferenceSession
 
-TOLERANCE = 2e-6  # of the spread: float32 sums in another order
+from ...tolerances import require_agreement
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # (output channels, input channels, height, width, kernel, stride, batch)
@@ -91,7 +91,7 @@ def agree(model: bytes, session: InferenceSession, program: Program) -> None:
     feeds = random_feeds(program.inputs)
     expected = run_onnx(load_model(model), feeds)
     for value, want, got in zip(program.outputs, expected, session.run(None, feeds), strict=True):
-        assert tensor_error(want, got).relative <= TOLERANCE, value.name
+        require_agreement(got, want, value.name)
 
 
 @pytest.mark.parametrize(

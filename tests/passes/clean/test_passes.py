@@ -17,6 +17,8 @@ from gossamer.passes.report import PassReport
 from gossamer.passes.shapes import infer_shapes
 from gossamer.runtime.errors import ModelError
 
+from ...tolerances import require_agreement
+
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 Rng = np.random.Generator
 
@@ -66,7 +68,7 @@ def test_batch_norms_fold(build: Any, operator: str, shape: tuple[int, ...], wei
     report = run("fold-batch-norm", model)
     assert [(c.operator, c.detail.split()[-1]) for c in report.changed] == [("BatchNormalization", "into")]
     assert [node.name for node in model.graph] == ["into"]
-    np.testing.assert_allclose(run_onnx(model, feeds)[0], before, rtol=1e-4, atol=1e-5)
+    require_agreement(run_onnx(model, feeds)[0], before)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_every_opset_comes_to_the_same_one(build: Any, opset: int) -> None:
     before = run_onnx(model, feeds)[0]
     run("upgrade-opset", model)
     assert model.opset_imports[""] == 21
-    np.testing.assert_allclose(run_onnx(model, feeds)[0], before, rtol=1e-6)
+    require_agreement(run_onnx(model, feeds)[0], before)
 
 
 def test_a_newer_opset_stays(build: Any) -> None:

@@ -11,6 +11,8 @@ from gossamer.passes.catalog import make_pass
 from gossamer.passes.reference import run_onnx
 from gossamer.passes.shapes import infer_shapes
 
+from ...tolerances import require_agreement
+
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 
 
@@ -42,7 +44,7 @@ def test_a_pad_of_zeros_joins_its_convolution(
     report = make_pass("fuse-pads", {})(model).report  # type: ignore[attr-defined]
     assert (len(report.changed), len(report.refused)) == (int(fused), int(not fused))
     assert [node.name for node in model.graph] == (["conv"] if fused else ["pad", "conv"])
-    np.testing.assert_allclose(run_onnx(model, feeds)[0], before, rtol=1e-5, atol=1e-6)
+    require_agreement(run_onnx(model, feeds)[0], before)
 
 
 def test_a_scalar_scale_and_shift_join_their_convolution(build: Any) -> None:
@@ -55,4 +57,4 @@ def test_a_scalar_scale_and_shift_join_their_convolution(build: Any) -> None:
     report = make_pass("fuse-affine", {})(model).report  # type: ignore[attr-defined]
     assert len(report.changed) == 2
     assert [node.op_type for node in model.graph] == ["Conv"]
-    np.testing.assert_allclose(run_onnx(model, feeds)[0], before, rtol=1e-5, atol=1e-5)
+    require_agreement(run_onnx(model, feeds)[0], before)
