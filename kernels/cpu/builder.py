@@ -18,7 +18,17 @@ from tvm.sym import Analyzer
 
 from .isa import Isa
 
-__all__ = ["VECTORIZED", "Builder", "Pointer", "constant", "int32", "lanes_of", "scalar_type", "vector_type"]
+__all__ = [
+    "STACK_BYTES",
+    "VECTORIZED",
+    "Builder",
+    "Pointer",
+    "constant",
+    "int32",
+    "lanes_of",
+    "scalar_type",
+    "vector_type",
+]
 
 VECTORIZED = tir.ForKind.VECTORIZED
 STACK_BYTES = 1023  # TVM turns a larger array into a workspace call

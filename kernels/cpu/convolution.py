@@ -21,12 +21,14 @@ from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .pixel_tile import PixelRun, PixelTile, pixel_runs
 from .planes import PlaneLayout
-from .register_tile import RegisterTile
 from .tensor import Tensor
 from .window import Window
 
 __all__ = ["Convolution", "operand_vector", "tile_runs"]
+
+_LINE = 64  # bytes of a cache line
 
 
 def tile_runs(vectors: int, most: int) -> list[tuple[int, int, int]]:
@@ -56,7 +58,6 @@ class Convolution(Kernel):
     epilogue: Lazy
     layout: PlaneLayout | None = None
     block_rows: int = 0  # R of R×1 blocks, 0 when dense
-    pack: bool = False  # copies even a 1×1 tile into a panel
     _by_pixels: bool = False
 
     @property
@@ -80,34 +81,49 @@ class Convolution(Kernel):
         """Output channels of one group."""
         return self.out.shape[1] // self.groups
 
-    @property
-    def uses_panel(self) -> bool:
-        return self.layout is not None or self.pack
+    def uses_panel(self, isa: Isa) -> bool:
+        """Whether a tile's pixels are copied: for other windows than 1×1, and where reading a narrow tile in
+        place would touch more cache lines than stay near."""
+        narrow = self.tile[1] * isa.lanes * 4 < _LINE and not self.block_rows
+        return self.layout is not None or (
+            narrow and self.depth * _LINE > isa.target.l1_bytes and self.rows >= 64
+        )
+
+    def column_stride(self, isa: Isa) -> int:
+        """Elements between the pixels of input k and those of input k + 1."""
+        return self.panel_row(isa) if self.uses_panel(isa) else self.source.strides[1]
+
+    def panel_row(self, isa: Isa) -> int:
+        """Elements between two rows of the panel."""
+        return max(run.vectors + bool(run.left) for run in self.runs(isa)) * isa.lanes
 
     def scratch_bytes(self, isa: Isa) -> int:
-        return self.depth * self.tile[1] * isa.lanes * 4 if self.uses_panel else 0
+        return self.depth * self.panel_row(isa) * 4 if self.uses_panel(isa) else 0
 
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
         shared = sharing(self.reads(), self.epilogue)
         return (
-            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout, self.pack),
+            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout),
             *(self.block_rows, self.bias is not None, self.epilogue.key, shared, *tensors),
         )
 
     # ---- code -------------------------------------------------------------------------------
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
-        lanes = b.isa.lanes
-        runs = tile_runs(-(-self.window.pixels // lanes), self.tile[1])
-        self._by_pixels = sum(count for _, _, count in runs) >= 4
+        runs = self.runs(b.isa)
+        self._by_pixels = sum(run.count for run in runs) >= 4
         batch = self.out.shape[0]
         with _maybe_loop(b, batch) as n, _maybe_loop(b, self.groups) as g:
             work = _Work(self, b, pointers, scratch, n, g)
-            for first, width, count in runs:
-                loop = b.split(count) if self._by_pixels else b.loop(count)
+            for run in runs:
+                loop = b.split(run.count) if self._by_pixels else b.loop(run.count)
                 with loop as t:
-                    work.pixel_tile(b.let((t * width + first) * lanes, "p"), width)
+                    work.pixel_tile(b.let(t * (run.vectors * b.isa.lanes) + run.first, "p"), run)
+
+    def runs(self, isa: Isa) -> list[PixelRun]:
+        """The tiles of one plane."""
+        return pixel_runs(isa, self.tile[0], self.window.pixels, self.tile[1])
 
     def row_tiles(self, b: Builder, rows: int) -> Iterator[tuple[Any, int]]:
         """Blocks of output channels: (index of the block, rows in it)."""
@@ -153,70 +169,66 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def pixel_tile(self, pixel: Any, width: int) -> None:
-        """All output channels of the pixels from `pixel`, `width` vectors of them."""
+    def pixel_tile(self, pixel: Any, run: PixelRun) -> None:
+        """All output channels of the pixels from `pixel`."""
         k, b = self.kernel, self.b
-        if k.uses_panel:
-            self._pack(pixel, width)
+        if k.uses_panel(b.isa):
+            self._pack(pixel, run.vectors + bool(run.left))
         rows = k.block_rows or k.tile[0]
+        bias = self.pointer(k.bias) if k.bias else None
         for block, height in k.row_tiles(b, rows):
-            tile = RegisterTile(b, k.block_rows or height, width, b.isa.lanes)
+            tile = PixelTile(b, k.block_rows or height, run.vectors, run.left)
             first_row = b.let(self.g * k.rows + block * rows, "m")
-            tile.start(self._bias(first_row, height))
+            tile.start(bias, first_row, height)
             if k.block_rows:
-                self._sparse_sum(tile, block, pixel, width)
+                self._sparse_sum(tile, block, pixel)
             else:
-                self._dense_sum(tile, block, height, pixel, width)
+                self._dense_sum(tile, block, height, pixel)
             self._store(tile, first_row, height, pixel)
 
-    def _bias(self, first_row: Any, height: int) -> Callable[[int, int], Any] | None:
-        if self.kernel.bias is None:
-            return None
-        pointer, lanes = self.pointer(self.kernel.bias), self.b.isa.lanes
-        rows = [self.b.let(pointer.load(first_row + r)) for r in range(height)]
-        values = [tir.Broadcast(v, lanes) for v in rows]
-        zero = constant(0.0, "float32", lanes)
-        return lambda r, j: values[r] if r < height else zero
-
-    def _columns(self, pixel: Any, width: int) -> tuple[Pointer, Any, int]:
-        """Where the tile's vectors lie: pointer, offset of row k = 0, distance between rows."""
+    def _columns(self, pixel: Any) -> tuple[Pointer, Any, int]:
+        """Where the tile's pixels lie: pointer, offset of row k = 0, distance between rows."""
         k = self.kernel
-        if k.uses_panel:
+        if k.uses_panel(self.b.isa):
             assert self.scratch is not None
-            return self.scratch, int32(0), width * self.b.isa.lanes
+            return self.scratch, int32(0), k.column_stride(self.b.isa)
         strides = k.source.strides
         group = self.g * (k.channels // k.groups * strides[1])
-        return self.pointer(k.source), self.b.let(self.n * strides[0] + group + pixel), strides[1]
+        start = self.b.let(self.n * strides[0] + group + pixel)
+        return self.pointer(k.source), start, k.column_stride(self.b.isa)
 
-    def _dense_sum(self, tile: RegisterTile, block: Any, height: int, pixel: Any, width: int) -> None:
-        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        source, start, row = self._columns(pixel, width)
+    def _dense_sum(self, tile: PixelTile, block: Any, height: int, pixel: Any) -> None:
+        k, b = self.kernel, self.b
+        source, start, row = self._columns(pixel)
         weights = self.pointer(k.weights[0])
         base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
-        with b.loop(k.depth) as i:
-            at, w = b.let(start + i * row), b.let(base + i * height)
-            tile.accumulate(lambda r: weights.load(w + r), lambda j: source.load(at + j * lanes, lanes))
+        unroll = min(b.isa.target.unroll, k.depth)
+        tail = k.depth % unroll
+        for first, steps, turns in ((0, unroll, k.depth // unroll), (k.depth - tail, tail, min(tail, 1))):
+            with b.loop(turns) as i:
+                at = b.let(start + (i * steps + first) * row)
+                w = b.let(base + (i * steps + first) * height)
+                for u in range(steps):
+                    tile.accumulate(weights, w + u * height, source, at + u * row)
 
-    def _sparse_sum(self, tile: RegisterTile, block: Any, pixel: Any, width: int) -> None:
-        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        source, start, row = self._columns(pixel, width)
+    def _sparse_sum(self, tile: PixelTile, block: Any, pixel: Any) -> None:
+        k, b = self.kernel, self.b
+        source, start, _ = self._columns(pixel)
         values, offsets, starts = (self.pointer(t) for t in k.weights)
         blocks = -(-k.rows // k.block_rows)
         at_block = b.let(self.g * blocks + block)
         begin = b.let(starts.load(at_block))
         count = b.let(starts.load(at_block + 1) - begin)
         with b.loop(count, begin) as i:
-            at, w = b.let(start + offsets.load(i) * row), b.let(i * k.block_rows)
-            tile.accumulate(lambda r: values.load(w + r), lambda j: source.load(at + j * lanes, lanes))
+            at, w = b.let(start + offsets.load(i)), b.let(i * k.block_rows)
+            tile.accumulate(values, w, source, at)
 
-    def _store(self, tile: RegisterTile, first_row: Any, height: int, pixel: Any) -> None:
+    def _store(self, tile: PixelTile, first_row: Any, height: int, pixel: Any) -> None:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         scope, strides = Scope(b, self.pointers), k.out.strides
         out = self.pointer(k.out)
 
-        def write(r: int, j: int, value: Any) -> None:
-            if r >= height:
-                return
+        def write(r: Any, j: int, value: Any) -> None:
             channel, place = first_row + r, pixel + j * lanes
 
             def operand(leaf: Leaf) -> Any:
@@ -225,7 +237,7 @@ class _Work:
             result = evaluate(k.epilogue, scope, value, operand)
             b.store(out, self.n * strides[0] + channel * strides[1] + place, result)
 
-        tile.finish(write)
+        tile.finish(height, write)
 
     # ---- panel ------------------------------------------------------------------------------
     def _pack(self, pixel: Any, width: int) -> None:
@@ -243,7 +255,7 @@ class _Work:
             from_plane = b.let(start + c * plane)
             for tap in range(taps):
                 shift = k.layout.tap(*divmod(tap, k.window.kernel[1])) if k.layout else 0
-                row = (c * taps + tap) * (width * lanes)
+                row = (c * taps + tap) * k.panel_row(b.isa)
                 for j, read in enumerate(readers):
                     b.store(self.scratch, row + j * lanes, read(source, from_plane + shift))
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, Pointer, constant
+from .builder import Builder, Pointer, constant, int32
+from .isa import Isa
 
-__all__ = ["RegisterTile", "best_tile"]
+__all__ = ["RegisterTile", "best_tile", "fits", "scalars", "step_time"]
 
 
 class RegisterTile:
@@ -67,34 +68,67 @@ class RegisterTile:
                 write(row, j, self.get(row, j))
 
 
-def best_tile(registers: int, rows: int, vectors: int, most_vectors: int = 6) -> tuple[int, int]:
-    """(rows, vectors) of the tile that covers a `rows` × `vectors` problem in the least estimated time.
+def scalars(b: Builder, source: Pointer, offset: Any, count: int) -> Callable[[int], Any]:
+    """Reads `count` neighbouring scalars that are about to be broadcast.
 
-    One multiply-add per register a step; loads are one per vector and one per row, two a cycle.
+    Where a multiply-add can take one lane of a register (NEON), they are loaded as vectors.
     """
+    if b.isa.target.broadcast != "lane":
+        return lambda i: source.load(offset + i)
+    lanes = b.isa.lanes
+    whole = count // lanes
+    vectors = [b.let(source.load(offset + i * lanes, lanes), "wv") for i in range(whole)]
+
+    def scalar(i: int) -> Any:
+        if i >= whole * lanes:
+            return source.load(offset + i)
+        return tir.Shuffle([vectors[i // lanes]], [int32(i % lanes)])
+
+    return scalar
+
+
+def best_tile(isa: Isa, rows: int, vectors: int, most_vectors: int = 6) -> tuple[int, int]:
+    """(rows, vectors) of the tile that covers a `rows` × `vectors` problem in the least estimated time."""
     best: tuple[float, int, int] | None = None
     for nv in range(1, min(most_vectors, vectors) + 1):
         for mr in range(1, min(rows, 16) + 1):
-            if mr * nv + nv + 1 > registers:
+            if not fits(isa, mr, nv):
                 break
-            cost = _time(rows, vectors, mr, nv)
+            cost = _time(isa, rows, vectors, mr, nv)
             if best is None or cost < best[0] - 1e-9:
                 best = (cost, mr, nv)
     assert best is not None
     return best[1], best[2]
 
 
+def fits(isa: Isa, rows: int, vectors: int, more: int = 0) -> bool:
+    """Whether a tile's accumulators (and `more` others) stay in registers with the operands of a step."""
+    operands = {"memory": 1, "register": 1, "all": rows, "lane": -(-rows // isa.lanes)}[isa.target.broadcast]
+    return rows * vectors + more + vectors + operands <= isa.registers
+
+
+def step_time(isa: Isa, rows: int, vectors: int, more: int = 0) -> float:
+    """Cycles of one step of the sum, roughly: multiply-adds, loads, and the latency they must hide.
+
+    `more` counts further accumulators.
+    """
+    target = isa.target
+    products = (rows * vectors + more) / target.fma_per_cycle
+    scalar_loads = -(-rows // isa.lanes) if target.broadcast == "lane" else rows
+    loads = (vectors + scalar_loads + more) / target.loads_per_cycle
+    return max(products, loads, 4.0) + 0.05 * (loads + 4)
+
+
 def _cover(total: int, part: int) -> int:
     return -(-total // part)
 
 
-def _time(rows: int, vectors: int, mr: int, nv: int) -> float:
+def _time(isa: Isa, rows: int, vectors: int, mr: int, nv: int) -> float:
     full_rows, tail_rows = divmod(rows, mr)
     tiles = _cover(vectors, nv)
     base, big = divmod(vectors, tiles)
     time = 0.0
     for width, count in ((base + 1, big), (base, tiles - big)):
         for height, times in ((mr, full_rows), (tail_rows, 1 if tail_rows else 0)):
-            # latency of a chain of multiply-adds: 4 cycles, hidden by at least 8 independent ones
-            time += count * times * max(height * width, (height + width) * 0.75, 8) if width else 0
+            time += count * times * step_time(isa, height, width) if width and height else 0
     return time

@@ -17,7 +17,10 @@ class Target:
     """What code generation, tile choice and linking need to know of a machine.
 
     `vector_bits` and `vector_registers` describe one SIMD register file; `l1_bytes` and `l2_bytes` are
-    data caches of one core; `fma` says that a fused multiply-add is one instruction; `variants` are the
+    data caches of one core; `fma` says that a fused multiply-add is one instruction, of which
+    `fma_per_cycle` start in a cycle beside `loads_per_cycle` vector loads. `broadcast` tells how a scalar
+    reaches a multiply-add: as a "memory" operand, through one "register", as a "lane" of a register, or with
+    "all" scalars of a step in registers at once (what engines make of WebAssembly). `variants` are the
     code files of one artifact, each a name with extra LLVM features (WebAssembly has two, others one).
     """
 
@@ -33,6 +36,10 @@ class Target:
     vector_bits: int = 128
     vector_registers: int = 16
     fma: bool = True
+    fma_per_cycle: float = 2
+    loads_per_cycle: float = 2
+    broadcast: str = "register"
+    unroll: int = 1  # steps of a sum in one turn of its loop
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 512 * 1024
     pointer_bytes: int = 8

@@ -13,8 +13,8 @@ from ...cpu.convolution import Convolution
 from ...cpu.depthwise import Depthwise
 from ...cpu.epilogue import Accumulator
 from ...cpu.lazy import Leaf
+from ...cpu.pixel_tile import best_pixel_tile
 from ...cpu.planes import PadPlanes, PlaneLayout
-from ...cpu.register_tile import best_tile
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
 from ..attributes import describe, integer, require_equal
@@ -117,26 +117,14 @@ def convolved(
         )
         return out
     matrix = weights.reshape(groups, len(weights) // groups, -1)
-    vectors = -(-window.pixels // state.isa.lanes)
     choice = choose_rows(state.isa, matrix.reshape(len(weights), -1) if groups == 1 else None)
-    tile = _tile(state, matrix.shape[1], vectors, choice)
-    panels = _pack(state, node, matrix, choice, tile)
+    tile = best_pixel_tile(state.isa, matrix.shape[1], window.pixels, choice.rows)
     layout, source = _planes(state, node, source, window)
-    state.steps.append(
-        Convolution(
-            source,
-            panels,
-            bias,
-            out,
-            window,
-            groups,
-            weights.shape[1] * groups,
-            tile,
-            tree,
-            layout,
-            choice.rows,
-        )
+    kernel = Convolution(
+        source, (), bias, out, window, groups, weights.shape[1] * groups, tile, tree, layout, choice.rows
     )
+    kernel.weights = _pack(state, node, matrix, kernel)
+    state.steps.append(kernel)
     report_layer(state, node, weights, out, choice.with_tile(tile), epilogue)
     return out
 
@@ -148,24 +136,17 @@ def _padded_output(state: Lowering, name: str | None, shape: tuple[int, ...]) ->
     return state.new_tensor(name or "conv", "float32", shape, (c * plane, plane, w, 1))
 
 
-def _tile(state: Lowering, rows: int, vectors: int, choice: Choice) -> tuple[int, int]:
-    if choice.rows:
-        return choice.rows, min(vectors, choice.vectors)
-    return best_tile(state.isa.registers, rows, vectors)
-
-
-def _pack(
-    state: Lowering, node: ir.Node, matrix: np.ndarray, choice: Choice, tile: tuple[int, int]
-) -> tuple[Tensor, ...]:
-    name = f"{node.name}.weight"
-    if not choice.rows:
-        packed = np.concatenate([pack_rows(group, tile[0]) for group in matrix])
-        return (state.pool.add(name, packed, f"panels of {tile[0]} rows"),)
-    sparse = sparse_rows(matrix.reshape(-1, matrix.shape[2]), choice.rows)
-    packing = f"block-sparse {choice.rows}x1"
+def _pack(state: Lowering, node: ir.Node, matrix: np.ndarray, kernel: Convolution) -> tuple[Tensor, ...]:
+    name, rows = f"{node.name}.weight", kernel.block_rows
+    if not rows:
+        packed = np.concatenate([pack_rows(group, kernel.tile[0]) for group in matrix])
+        return (state.pool.add(name, packed, f"panels of {kernel.tile[0]} rows"),)
+    sparse = sparse_rows(matrix.reshape(-1, matrix.shape[2]), rows)
+    packing = f"block-sparse {rows}x1"
+    offsets = sparse.columns * kernel.column_stride(state.isa)
     return (
         state.pool.add(name, sparse.values, packing),
-        state.pool.add(f"{name}.columns", sparse.columns, packing),
+        state.pool.add(f"{name}.offsets", offsets.astype(np.int32), packing),
         state.pool.add(f"{name}.starts", sparse.starts, packing),
     )
 

@@ -157,7 +157,7 @@ def _by_weight(
     else:
         choice = choice if not choice.rows else Choice("gemm", 0, "", "epilogue")
         vectors = -(-columns // state.isa.lanes)
-        tile = best_tile(state.isa.registers, target.shape[-2], vectors, most_vectors=8)
+        tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8)
         panels = state.pool.add(
             f"{node.name}.weight",
             pack_columns(weights, state.isa.lanes, tile[1]),
@@ -201,7 +201,7 @@ def _by_activation(
     require_equal(node, "inner sizes", source.shape[-1], right.shape[-2])
     require_equal(node, "output sizes", (source.shape[-2], right.shape[-1]), shape[-2:])
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    tile = best_tile(state.isa.registers, shape[-2], -(-shape[-1] // state.isa.lanes))
+    tile = best_tile(state.isa, shape[-2], -(-shape[-1] // state.isa.lanes))
     state.steps.append(Matmul(source, _cheap(state, right), None, None, out, tile, epilogue.tree))
     return Leaf(out)
 
