@@ -72,8 +72,8 @@ class _Module:
         end = max(r.start + r.bytes for r in regions)
         engine, module = self._compiled
         store = wasmtime.Store(engine)
-        pages = wasmtime.Limits(-(-end // PAGE), None)
-        memory = wasmtime.Memory(store, wasmtime.MemoryType(pages))
+        pages = -(-end // PAGE)
+        memory = wasmtime.Memory(store, wasmtime.MemoryType(wasmtime.Limits(pages, pages)))
         sync = wasmtime.Func(store, wasmtime.FuncType([wasmtime.ValType.i32()], []), lambda pointer: None)
         given = {"memory": memory, "sync": sync}
         instance = wasmtime.Instance(store, module, [given[i.name] for i in module.imports])
