@@ -88,13 +88,14 @@ def run_in_node(
     feeds_in_order: Sequence[np.ndarray[Any, Any]],
     repeat: int = 1,
     variant: str | None = None,
+    threads: int = 1,
     timeout: float = 600.0,
 ) -> NodeResult:
     """Run the artifact in `artifact_dir` `repeat` times on one set of inputs.
 
     `feeds_in_order`: one array per input, of its shape and dtype, in the manifest's order. `variant` is
-    "relaxed" or "simd"; None takes the fastest that Node has. `timeout` is in seconds, for everything.
-    Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes too long.
+    "relaxed" or "simd"; None takes the fastest that Node has. `threads` compute one run. `timeout` is in
+    seconds, for everything. Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="gossamer-node-") as folder:
         inputs, outputs = Path(folder, "inputs"), Path(folder, "outputs")
@@ -109,7 +110,8 @@ def run_in_node(
             str(inputs),
             str(outputs),
         ]
-        command += ["--repeat", str(repeat), *(["--variant", variant] if variant else [])]
+        command += ["--repeat", str(repeat), "--threads", str(threads)]
+        command += ["--variant", variant] if variant else []
         answer = _answer(command, timeout)
         return NodeResult(
             [_output(outputs / f"{index}.bin", spec) for index, spec in enumerate(answer["outputs"])],

@@ -70,7 +70,8 @@ class WasmEngine:
         if ("env", "memory") not in imports or set(imports) - {("env", "memory"), ("env", "sync")}:
             raise ArtifactError("imports more than memory", where=code.file, got=sorted(imports))
         least = imports["env", "memory"].type.limits.min
-        limits = wasmtime.Limits(max(self._plan.pages, least), None)
+        pages = max(self._plan.pages, least)
+        limits = wasmtime.Limits(pages, pages)
         return wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
 
     def _note_time(self, sync: int) -> None:

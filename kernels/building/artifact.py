@@ -75,7 +75,6 @@ def fill_artifact(
         sha256 = hashlib.sha256(program.weights).hexdigest()
         ((work if embed_weights else folder) / WEIGHTS).write_bytes(program.weights)
         if target.family == "wasm":
-            threads = 1
             code = build_wasm(program, objects, target, work, folder, embed=embed_weights)
         else:
             (native,) = objects.values()

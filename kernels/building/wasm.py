@@ -18,7 +18,9 @@ from .wasm_module import read_module
 __all__ = ["build_wasm"]
 
 STACK_BYTES = 65536  # first in memory, so that an overflow traps instead of overwriting data
+MOST_BYTES = (1 << 32) - (1 << 16)  # one bit makes an import with a maximum shared, for threads
 WEIGHTS_SYMBOL = "gossamer_weights"
+STACK_SYMBOL = "__stack_pointer"  # each further thread has a stack of its own
 
 
 def build_wasm(
@@ -36,7 +38,7 @@ def build_wasm(
     codes = []
     for variant, code in objects.items():
         (work / f"{variant}.o").write_bytes(code)
-        exports = [program.symbol, "__heap_base", *([WEIGHTS_SYMBOL] if embed else [])]
+        exports = [program.symbol, "__heap_base", STACK_SYMBOL, *([WEIGHTS_SYMBOL] if embed else [])]
         file = out / f"{variant}.wasm"
         _link([work / f"{variant}.o", *support], exports, file)
         codes.append(_describe(file, exports, relaxed="+relaxed-simd" in target.variants[variant]))
@@ -49,7 +51,7 @@ def _link(objects: list[Path], exports: list[str], out: Path) -> None:
 
     zig compiles that library when it is first asked for, which takes half a minute.
     """
-    flags = ["--no-entry", "--import-memory", "--gc-sections", "--strip-all"]
+    flags = ["--no-entry", "--import-memory", "--gc-sections", "--strip-all", f"--max-memory={MOST_BYTES}"]
     flags += [f"--export={name}" for name in exports]
     try:
         zig("wasm-ld", *flags, "--stack-first", "-z", f"stack-size={STACK_BYTES}", *objects, "-o", out)

@@ -21,8 +21,8 @@ before(async () => {
 after(() => browser.close());
 
 /** Open `files` as a page; `use(page, base, requests)` sees every address that was asked for. */
-async function visiting(files, use, path = "index.html") {
-  await serving(files, async (base) => {
+async function visiting(files, use, path = "index.html", headers = {}) {
+  const visit = async (base) => {
     const page = await browser.newPage();
     const [requests, errors] = [[], []];
     page.on("request", (request) => requests.push(request.url()));
@@ -34,7 +34,8 @@ async function visiting(files, use, path = "index.html") {
     } finally {
       await page.close();
     }
-  });
+  };
+  await serving(files, visit, undefined, headers);
 }
 
 async function finished(page) {
@@ -170,4 +171,78 @@ test("over plain HTTP from another host the model runs, and says that it was not
     const result = await page.evaluate(inBrowser, "toy");
     assert.deepEqual(result, { y: TOY_Y, verified: false, secure: false });
   }, "blank/index.html");
+});
+
+const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+
+/** In the page: outputs and threads of a session of the crowd, for each number of threads asked for. */
+const withThreads = async (numbers) => {
+  const { InferenceSession, Tensor } = await import("/gossamer.js");
+  const found = [];
+  for (const threads of numbers) {
+    const session = await InferenceSession.create("/crowd/", { threads });
+    const runs = [];
+    for (let run = 0; run < 100; run++) {
+      const x = new Tensor("float32", Float32Array.from({ length: 24 }, (_, i) => i + run), [2, 12]);
+      runs.push([...(await session.run({ x }))["y*/"].data]);
+    }
+    found.push({ threads: session.threads, verified: session.verified, runs });
+    await session.release();
+  }
+  return found;
+};
+const crowd = () => Object.fromEntries(Object.entries(readToy("crowd")).map(([name, bytes]) => [`crowd/${name}`, bytes]));
+
+test("on an isolated page several threads compute what one does", async () => {
+  await visiting({ ...PAGE, ...BLANK, ...crowd() }, async (page) => {
+    const [alone, ...others] = await page.evaluate(withThreads, [1, 2, 3, 8]);
+    assert.deepEqual(others.map(({ threads }) => threads), [2, 3, 8]);
+    for (const { runs, verified } of others) assert.deepEqual([runs, verified], [alone.runs, true]);
+  }, "blank/index.html", ISOLATED);
+});
+
+test("on a page that is not isolated one thread computes", async () => {
+  await visiting({ ...PAGE, ...BLANK, ...crowd() }, async (page) => {
+    const [found] = await page.evaluate(withThreads, [3]);
+    assert.equal(found.threads, 1);
+    assert.equal(found.runs[0].length, 24);
+  }, "blank/index.html");
+});
+
+test("where the page's policy forbids our workers, one thread computes", async () => {
+  const policy = "script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self'";
+  await visiting({ ...PAGE, ...BLANK, ...crowd() }, async (page) => {
+    const [found] = await page.evaluate(withThreads, [3]);
+    assert.equal(found.threads, 1);
+    assert.equal(found.runs[0].length, 24);
+  }, "blank/index.html", { ...ISOLATED, "content-security-policy": policy });
+});
+
+test("a failing thread is told on an isolated page, and the session goes on", async () => {
+  await visiting({ ...PAGE, ...BLANK, ...crowd() }, async (page) => {
+    const found = await page.evaluate(async () => {
+      const { InferenceSession, Tensor } = await import("/gossamer.js");
+      const session = await InferenceSession.create("/crowd/", { threads: 2 });
+      const run = async (index, value) => {
+        const data = new Float32Array(24);
+        data[index] = value;
+        return session.run({ x: new Tensor("float32", data, [2, 12]) }).then(() => "fine", (error) => error.message);
+      };
+      return [await run(0, -2e30), await run(1, 2e30), await run(0, 0)];
+    });
+    assert.match(found[0], /failed; expected 0; got 7/);
+    assert.match(found[1], /stopped; got unreachable/);
+    assert.equal(found[2], "fine");
+  }, "blank/index.html", ISOLATED);
+});
+
+test("the page itself uses threads where it is isolated, and says how many", async () => {
+  const alone = [{}, 1, "index.html?threads=3"];
+  for (const [headers, expected, path] of [alone, [ISOLATED, 3, "index.html?threads=3"]]) {
+    await visiting({ ...PAGE, ...readToy("crowd") }, async (page) => {
+      const { state, result } = await finished(page);
+      assert.equal(state, "done", JSON.stringify(result));
+      assert.equal(result.threads, expected);
+    }, path, headers);
+  }
 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,9 +99,16 @@ def manifest(folder: Path, *, embedded: bool) -> dict[str, Any]:
     }
 
 
+TRAP = "if (x[1] > 1e30f && thread == threads - 1) __builtin_trap();"
+
+
 @pytest.fixture(scope="session")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two artifacts: `toy`, and `embedded` whose weights are in its code."""
+def toys(tmp_path_factory: pytest.TempPathFactory, toy: Any) -> Path:
+    """A folder of artifacts: `toy`; `embedded` whose weights are in its code; `crowd` and `crowd-embedded`.
+
+    The crowds are y = x * w + 1 (see tests/conftest.py), computed by three threads unless a session is told
+    otherwise; the last thread fails for x[0] = -2e30 and traps for x[1] = 2e30.
+    """
     if reason := node_available():
         pytest.skip(reason)
     root = tmp_path_factory.mktemp("toys")
@@ -113,4 +121,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "weights.bin").write_bytes(weights())
         text = json.dumps(manifest(folder, embedded=bool(flags)), indent=1)
         (folder / "manifest.json").write_text(text, encoding="utf-8")
+    for name, embed in (("crowd", False), ("crowd-embedded", True)):
+        built = toy.artifact("wasm", extra=TRAP, threads=3, embed_weights=embed)
+        shutil.copytree(built, root / name)
     return root

@@ -48,13 +48,14 @@ export const openToy = (options) => InferenceSession.create(readToy(), options);
 
 const TYPES = { html: "text/html", js: "text/javascript", json: "application/json", wasm: "application/wasm" };
 
-/** Serve files by path over HTTP while `use(base)` runs; `answer(path, response)` may answer itself by returning true. */
-export async function serving(files, use, answer = () => false) {
+/** Serve files by path over HTTP, with `headers`, while `use(base)` runs; `answer(path, response)` may answer itself by returning true. */
+export async function serving(files, use, answer = () => false, headers = {}) {
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname).slice(1);
     if (answer(path, response)) return;
     const bytes = files[path];
-    response.writeHead(bytes ? 200 : 404, { "content-type": TYPES[path.split(".").pop()] ?? "application/octet-stream" });
+    const type = TYPES[path.split(".").pop()] ?? "application/octet-stream";
+    response.writeHead(bytes ? 200 : 404, { ...headers, "content-type": type });
     response.end(bytes);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));

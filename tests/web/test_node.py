@@ -35,6 +35,41 @@ def test_outputs_are_those_of_the_model(toys: Path, name: str, variant: str | No
     assert counted.dtype == np.int64
 
 
+MODEL = """
+<ir_version: 10, opset_import: ["": 21]>
+shared (float[1, 3, 17, 19] x) => (float[1, 10] y) {
+  [first] a = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w0)
+  [act] b = Relu (a)
+  [deep] c = Conv <group = 16, pads = [1, 1, 1, 1]> (b, w1)
+  [point] d = Conv (c, w2)
+  [pool] e = GlobalAveragePool (d)
+  [flat] f = Flatten (e)
+  [out] g = Gemm (f, w3)
+  [soft] y = Softmax (g)
+}
+"""
+SHAPES = {"w0": (16, 3, 3, 3), "w1": (16, 1, 3, 3), "w2": (24, 16, 1, 1), "w3": (24, 10)}
+
+
+def test_compiled_kernels_share_their_work_in_shared_memory(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tvm")
+    from gossamer.tools.compiling import compile
+
+    if reason := node.node_available():
+        pytest.skip(reason)
+    proto, rng = onnx.parser.parse_model(MODEL), np.random.default_rng(0)
+    for name, shape in SHAPES.items():
+        array = rng.standard_normal(shape, dtype=np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    artifact = compile(proto, "wasm", tmp_path / "artifact", threads=4)
+    x = rng.standard_normal((1, 3, 17, 19), dtype=np.float32)
+    expected = run_in_node(artifact.path, [x]).outputs[0]
+    for threads in (2, 3, 4):
+        result = run_in_node(artifact.path, [x], repeat=20, threads=threads)
+        np.testing.assert_array_equal(result.outputs[0], expected)
+
+
 def test_every_run_is_timed_and_the_first_apart(toys: Path) -> None:
     result = run_in_node(toys / "toy", [X, N], repeat=5)
     assert len(result.ms) == 5

@@ -1,6 +1,8 @@
 import { type DataType } from "./tensor.js";
 /** The most memory one instance may have: 4 GiB without the last page, in bytes. */
 export declare const MEMORY_LIMIT: number;
+/** The most threads of one run. */
+export declare const MOST_THREADS = 16;
 /** An input or output: `dims` counts elements, `bytes` is the size of its data. */
 export interface TensorSpec {
     readonly name: string;
@@ -23,7 +25,9 @@ export interface Manifest {
     readonly entry: string;
     readonly inputs: readonly TensorSpec[];
     readonly outputs: readonly TensorSpec[];
+    readonly threads: number;
     readonly arenaBytes: number;
+    readonly scratchBytes: number;
     readonly weights: {
         readonly file: string | null;
         readonly bytes: number;

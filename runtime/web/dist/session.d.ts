@@ -6,9 +6,14 @@ import { type Variant } from "./variant.js";
 export interface SessionOptions {
     /** Run this build of the code instead of the fastest that the engine takes. */
     readonly variant?: Variant;
+    /**
+     * Threads of one run; without it, as many as the artifact says. More than one need a page that is cross-origin isolated
+     * (or Node): elsewhere it is one. `session.threads` tells.
+     */
+    readonly threads?: number;
     /** Told of bytes of code and weights as they arrive. */
     readonly onProgress?: (received: number, total: number) => void;
-    /** Called after every kernel of a run, for profiles. */
+    /** Called after every kernel of a run, for profiles; the run then has one thread. */
     readonly onKernel?: () => void;
 }
 /** Name, element type and shape of an input or output. */
@@ -35,6 +40,8 @@ export declare class InferenceSession {
     readonly downloadBytes: number;
     /** Bytes of memory reserved for this session. */
     readonly memoryBytes: number;
+    /** Threads of one run. */
+    readonly threads: number;
     private constructor();
     /**
      * Open an artifact that was compiled for `wasm`.
@@ -45,10 +52,10 @@ export declare class InferenceSession {
     /**
      * Run the model; `feeds` has a Tensor for each input. Returns every output, or those named in `fetches`, as copies.
      *
-     * The work happens before this returns its promise, so runs of a session never overlap; use a worker to keep a
-     * page responsive.
+     * Runs of a session happen one after another. With one thread the work happens before this returns its promise: use a
+     * worker to keep a page responsive. With several the work happens in workers; feeds are read before this returns.
      */
     run(feeds: Feeds, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
-    /** Let go of the model's memory; further runs are refused. */
+    /** Let go of the model's memory and workers, after the runs under way; further runs are refused. */
     release(): Promise<void>;
 }

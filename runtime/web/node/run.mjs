@@ -1,7 +1,8 @@
-// Run a wasm artifact once or more: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd]
+// Run a wasm artifact once or more:
+// node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N]
 //
 // INPUTS holds each input's raw little-endian data in the file `<index>.bin`; OUTPUTS receives the outputs of the first
-// run likewise. One line of JSON on stdout: {variant, verified, load_ms, first_ms, ms, outputs}, where `ms` is the time
+// run likewise. One line of JSON on stdout: {variant, threads, verified, load_ms, first_ms, ms, outputs}, where `ms` is the time
 // of each run, the first included; or {error, code} with exit code 1.
 
 import { readFile, writeFile } from "node:fs/promises";
@@ -33,8 +34,8 @@ async function timed(work) {
   return [result, performance.now() - start];
 }
 
-async function main(artifact, inputs, outputs, repeat, variant) {
-  const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant }));
+async function main(artifact, inputs, outputs, repeat, variant, threads) {
+  const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant, threads }));
   const named = session.inputMetadata.map((spec, i) => readFeed(spec, join(inputs, `${i}.bin`)));
   const feeds = Object.fromEntries(await Promise.all(named));
   const [results, first_ms] = await timed(() => session.run(feeds));
@@ -44,18 +45,19 @@ async function main(artifact, inputs, outputs, repeat, variant) {
     await writeFile(join(outputs, `${i}.bin`), results[name].data);
     return { name, type, shape };
   });
-  const { verified } = session;
-  return { variant: session.variant, verified, load_ms, first_ms, ms, outputs: await Promise.all(described) };
+  const { variant: build, threads: used, verified } = session;
+  await session.release();
+  return { variant: build, threads: used, verified, load_ms, first_ms, ms, outputs: await Promise.all(described) };
 }
 
 function options() {
-  const spec = { repeat: { type: "string", default: "1" }, variant: { type: "string" } };
+  const spec = { repeat: { type: "string", default: "1" }, variant: { type: "string" }, threads: { type: "string", default: "1" } };
   const { values, positionals } = parseArgs({ allowPositionals: true, options: spec });
-  const repeat = Number(values.repeat);
+  const [repeat, threads] = [Number(values.repeat), Number(values.threads)];
   if (positionals.length !== 3 || !Number.isSafeInteger(repeat) || repeat < 1) {
-    throw new Error("usage: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd]");
+    throw new Error("usage: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N]");
   }
-  return [...positionals, repeat, values.variant];
+  return [...positionals, repeat, values.variant, threads];
 }
 
 try {

@@ -1,12 +1,15 @@
 import { GossamerError } from "./errors.js";
 import type { CodeFile, Manifest } from "./manifest.js";
+import { shareable } from "./sharing.js";
 import { type Source, readAll, readParts } from "./source.js";
+import { kindOf } from "./tensor.js";
 
 /** SHA-256 in lower-case hexadecimal; null outside secure contexts, where engines do not offer it. */
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | null> {
   const subtle = (globalThis.crypto as Crypto | undefined)?.subtle as SubtleCrypto | undefined;
   if (subtle === undefined) return null;
-  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  const own = kindOf(bytes.buffer) === "ArrayBuffer" ? bytes : bytes.slice(); // shared memory is not taken
+  const digest = new Uint8Array(await subtle.digest("SHA-256", own));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -49,17 +52,20 @@ export async function loadWeights(
   return check(target, length, weights);
 }
 
-/** Read, check and compile the code; returns it and whether its hash was checked. */
+/** Read, check and compile the code, for a shared memory if `shared`; returns it and whether its hash was checked. */
 export async function loadCode(
   source: Source,
   code: CodeFile,
+  shared: boolean,
   signal: AbortSignal,
   progress: Progress,
 ): Promise<[WebAssembly.Module, boolean]> {
   const bytes = await readAll(source, code.file, code.bytes, signal, progress);
   const verified = await check(bytes, bytes.length, code);
+  const module = shared ? shareable(bytes) : bytes;
+  if (module === null) throw new GossamerError("artifact", code.file, "cannot be shared by threads");
   try {
-    return [await WebAssembly.compile(bytes), verified];
+    return [await WebAssembly.compile(module), verified];
   } catch (error) {
     throw new GossamerError("engine", code.file, "this engine cannot compile it", undefined, error);
   }

@@ -4,6 +4,9 @@ import { bytesPerElement, isDataType, sizeOf, TYPE_NAMES, type DataType } from "
 /** The most memory one instance may have: 4 GiB without the last page, in bytes. */
 export const MEMORY_LIMIT: number = 2 ** 32 - 2 ** 16;
 
+/** The most threads of one run. */
+export const MOST_THREADS = 16;
+
 /** An input or output: `dims` counts elements, `bytes` is the size of its data. */
 export interface TensorSpec {
   readonly name: string;
@@ -28,7 +31,9 @@ export interface Manifest {
   readonly entry: string;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
+  readonly threads: number;
   readonly arenaBytes: number;
+  readonly scratchBytes: number;
   readonly weights: { readonly file: string | null; readonly bytes: number; readonly sha256: string };
   readonly code: readonly CodeFile[];
 }
@@ -163,13 +168,14 @@ export function readManifest(bytes: Uint8Array): Manifest {
   if (json["version"] !== 2) fail("version", 2, json["version"], "made for another version of this runtime");
   const files = object(json["files"], "files");
   const code = codeFiles(json, files);
-  whole(json, "threads", "", 1, 1024);
   return {
     name: name(json, ""),
     entry: text(json, "entry", "", /^gossamer_entry_[A-Za-z_][A-Za-z0-9_]{0,199}$/, "gossamer_entry_ and an identifier"),
     inputs: tensors(json, "inputs"),
     outputs: tensors(json, "outputs"),
+    threads: whole(json, "threads", "", 1, MOST_THREADS),
     arenaBytes: whole(json, "arena_bytes", ""),
+    scratchBytes: whole(json, "scratch_bytes", ""),
     weights: weights(object(json["weights"], "weights"), files),
     code,
   };

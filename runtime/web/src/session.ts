@@ -1,20 +1,27 @@
+import { canShare, Crew } from "./crew.js";
 import { GossamerError, show } from "./errors.js";
 import { checkFeeds, type Feeds } from "./feeds.js";
 import { embeddedWeights, findEntry, instantiate, type Entry } from "./instance.js";
 import { loadCode, loadWeights } from "./loading.js";
-import { readManifest, type CodeFile, type Manifest, type TensorSpec } from "./manifest.js";
-import { layout, reserve, type Layout } from "./memory.js";
+import { MOST_THREADS, readManifest, type CodeFile, type Manifest, type TensorSpec } from "./manifest.js";
+import { copied, layout, reserve, type Layout } from "./memory.js";
 import { openSource, readAll, type Files, type Source } from "./source.js";
-import { arrayOf, Tensor, type DataType } from "./tensor.js";
+import { arrayOf, Tensor, type DataType, type TypedArray } from "./tensor.js";
 import { chooseCode, type Variant } from "./variant.js";
+import type { Orders } from "./worker.js";
 
 /** How to open an artifact. */
 export interface SessionOptions {
   /** Run this build of the code instead of the fastest that the engine takes. */
   readonly variant?: Variant;
+  /**
+   * Threads of one run; without it, as many as the artifact says. More than one need a page that is cross-origin isolated
+   * (or Node): elsewhere it is one. `session.threads` tells.
+   */
+  readonly threads?: number;
   /** Told of bytes of code and weights as they arrive. */
   readonly onProgress?: (received: number, total: number) => void;
-  /** Called after every kernel of a run, for profiles. */
+  /** Called after every kernel of a run, for profiles; the run then has one thread. */
   readonly onKernel?: () => void;
 }
 
@@ -31,9 +38,9 @@ interface Model {
   readonly code: CodeFile;
   readonly place: Layout;
   readonly memory: WebAssembly.Memory;
-  readonly entry: Entry;
-  readonly weights: number;
-  readonly sync: number;
+  readonly compute: () => void;
+  readonly crew: Crew | null;
+  readonly threads: number;
   readonly verified: boolean;
   readonly bytes: number;
 }
@@ -44,28 +51,45 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
   const json = await readAll(source, "manifest.json", MANIFEST_LIMIT, abort.signal);
   const manifest = readManifest(json);
   const code = chooseCode(manifest, source, options.variant);
-  const place = layout(manifest, code);
-  const memory = reserve(place.pages);
+  const wanted = chooseThreads(manifest, options);
+  const place = layout(manifest, code, wanted);
+  const memory = reserve(place.pages, wanted > 1);
   const total = code.bytes + (manifest.weights.file === null ? 0 : manifest.weights.bytes);
   let received = 0;
   const progress = (bytes: number): void => options.onProgress?.((received += bytes), total);
   const [[module, codeChecked], weightsChecked] = await Promise.all([
-    loadCode(source, code, abort.signal, progress),
+    loadCode(source, code, wanted > 1, abort.signal, progress),
     loadWeights(source, manifest.weights, memory, place.weights, abort.signal, progress),
   ]);
   const exports = await instantiate(module, code, memory, options.onKernel ?? (() => {}));
+  const entry = findEntry(exports, manifest, code);
   const embedded = manifest.weights.file === null && manifest.weights.bytes > 0;
+  const weights = embedded ? embeddedWeights(exports, manifest, code) : place.weights;
+  const parameters = [...place.inputs, ...place.outputs, weights, place.arena];
+  const orders = Array.from({ length: wanted }, (_, thread): Orders => {
+    const stack = place.stacks[thread - 1];
+    return { module, memory, entry: manifest.entry, parameters, thread, threads: wanted, control: place.control, stack };
+  });
+  const crew = wanted > 1 ? await Crew.hire(orders) : null;
   return {
     manifest,
     code,
     place,
     memory,
-    entry: findEntry(exports, manifest, code),
-    weights: embedded ? embeddedWeights(exports, manifest, code) : place.weights,
-    sync: options.onKernel ? 1 : 0,
+    compute: () => computeAlone(code, exports, entry, [...parameters, 0, 1, options.onKernel ? 1 : 0]),
+    crew,
+    threads: crew ? wanted : 1,
     verified: codeChecked && weightsChecked,
     bytes: json.length + total,
   };
+}
+
+/** As many threads as are asked for; one where memory cannot be shared, and where kernels are watched. */
+function chooseThreads(manifest: Manifest, { threads = manifest.threads, onKernel }: SessionOptions): number {
+  if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
+    throw new GossamerError("engine", "threads", "wrong number", `a whole number from 1 to ${MOST_THREADS}`, threads);
+  }
+  return canShare() && !onKernel ? threads : 1;
 }
 
 const names = (specs: readonly TensorSpec[]): readonly string[] => Object.freeze(specs.map((spec) => spec.name));
@@ -88,7 +112,10 @@ export class InferenceSession {
   readonly downloadBytes: number;
   /** Bytes of memory reserved for this session. */
   readonly memoryBytes: number;
+  /** Threads of one run. */
+  readonly threads: number;
   #model: Model | null;
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(model: Model) {
     this.name = model.manifest.name;
@@ -98,6 +125,7 @@ export class InferenceSession {
     this.outputMetadata = metadata(model.manifest.outputs);
     this.variant = model.code.relaxed ? "relaxed" : "simd";
     this.verified = model.verified;
+    this.threads = model.threads;
     this.downloadBytes = model.bytes;
     this.memoryBytes = model.place.pages * 65536;
     this.#model = model;
@@ -120,8 +148,8 @@ export class InferenceSession {
   /**
    * Run the model; `feeds` has a Tensor for each input. Returns every output, or those named in `fetches`, as copies.
    *
-   * The work happens before this returns its promise, so runs of a session never overlap; use a worker to keep a
-   * page responsive.
+   * Runs of a session happen one after another. With one thread the work happens before this returns its promise: use a
+   * worker to keep a page responsive. With several the work happens in workers; feeds are read before this returns.
    */
   async run(feeds: Feeds, fetches?: readonly string[]): Promise<Record<string, Tensor>> {
     const model = this.#model;
@@ -130,26 +158,48 @@ export class InferenceSession {
     if (unknown !== undefined) {
       throw new GossamerError("feed", `output ${show(unknown)}`, "no such output", this.outputNames.map(show).join(", "));
     }
-    compute(model, feeds);
-    return results(model, fetches ?? this.outputNames);
+    const inputs = checkFeeds(model.manifest.inputs, feeds).map(bytesOf);
+    const wanted = fetches ?? this.outputNames;
+    const { crew } = model;
+    if (crew === null) {
+      write(model, inputs);
+      model.compute();
+      return results(model, wanted);
+    }
+    const copies = inputs.map((bytes) => bytes.slice());
+    const result = this.#last.then(async () => {
+      write(model, copies);
+      await crew.run(model.code.file);
+      return results(model, wanted);
+    });
+    this.#last = result.catch(() => {});
+    return result;
   }
 
-  /** Let go of the model's memory; further runs are refused. */
+  /** Let go of the model's memory and workers, after the runs under way; further runs are refused. */
   async release(): Promise<void> {
+    const model = this.#model;
     this.#model = null;
+    await this.#last;
+    model?.crew?.dismiss();
   }
 }
 
-function compute({ manifest, code, place, memory, entry, weights, sync }: Model, feeds: Feeds): void {
-  checkFeeds(manifest.inputs, feeds).forEach((data, i) => {
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    new Uint8Array(memory.buffer, place.inputs[i], data.byteLength).set(bytes);
-  });
+const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+function write({ memory, place }: Model, inputs: readonly Uint8Array[]): void {
+  inputs.forEach((bytes, i) => new Uint8Array(memory.buffer, place.inputs[i], bytes.length).set(bytes));
+}
+
+/** Compute as the only thread; the last of `parameters` says whether kernels call back. */
+function computeAlone(code: CodeFile, exports: WebAssembly.Exports, entry: Entry, parameters: readonly number[]): void {
+  const pointer = exports["__stack_pointer"];
+  const top: unknown = pointer instanceof WebAssembly.Global ? pointer.value : undefined;
   let status: number;
   try {
-    // thread 0 of 1; the code calls back after each kernel unless `sync` is 0
-    status = entry(...place.inputs, ...place.outputs, weights, place.arena, 0, 1, sync);
+    status = entry(...parameters);
   } catch (error) {
+    if (pointer instanceof WebAssembly.Global) pointer.value = top; // it stopped in the middle
     throw new GossamerError("engine", code.file, "the model's code stopped", undefined, error);
   }
   if (status !== 0) {
@@ -160,9 +210,7 @@ function compute({ manifest, code, place, memory, entry, weights, sync }: Model,
 function results({ manifest, place, memory }: Model, wanted: readonly string[]): Record<string, Tensor> {
   const entries = manifest.outputs.map(({ name, type, dims, bytes }, i): [string, Tensor] | null => {
     if (!wanted.includes(name)) return null;
-    const address = place.outputs[i]!;
-    const copy = memory.buffer.slice(address, address + bytes) as ArrayBuffer;
-    return [name, new Tensor(type, arrayOf(type, copy), dims)];
+    return [name, new Tensor(type, arrayOf(type, copied(memory, place.outputs[i]!, bytes)), dims)];
   });
   return Object.fromEntries(entries.filter((entry) => entry !== null));
 }

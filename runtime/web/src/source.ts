@@ -45,13 +45,22 @@ async function* given(files: ReadonlyMap<string, unknown>, name: string): AsyncG
   }
 }
 
+interface NodeWorker {
+  postMessage(message: unknown): void;
+  on(event: "message" | "error", hear: (what: unknown) => void): void;
+  ref(): void;
+  unref(): void;
+  terminate(): Promise<number>;
+}
+
 interface NodeModules {
   "node:fs": { createReadStream(url: URL, options: object): AsyncIterable<Uint8Array> };
   "node:url": { pathToFileURL(path: string): URL };
+  "node:worker_threads": { Worker: new (program: string, options: { eval: true }) => NodeWorker };
 }
 
 /** A module of Node's own, without an import that bundlers for browsers would follow; undefined in browsers. */
-function node<K extends keyof NodeModules>(name: K): NodeModules[K] | undefined {
+export function node<K extends keyof NodeModules>(name: K): NodeModules[K] | undefined {
   const { process, location } = globalThis as {
     process?: { getBuiltinModule?(name: K): NodeModules[K] };
     location?: unknown;

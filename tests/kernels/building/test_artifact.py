@@ -106,7 +106,7 @@ def test_the_manifest_can_be_read_and_lists_every_file(toy: Any, target: str) ->
         data = (folder / name).read_bytes()
         assert (spec.bytes, spec.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert manifest.to_json().encode() == text
-    assert manifest.threads == (1 if target == "wasm" else 3)
+    assert manifest.threads == 3
     assert json.loads(text)["layers"][0]["operator"] == "Mul"
 
 
