@@ -95,7 +95,8 @@ def run_in_node(
 
     `feeds_in_order`: one array per input, of its shape and dtype, in the manifest's order. `variant` is
     "relaxed" or "simd"; None takes the fastest that Node has. `threads` compute one run. `timeout` is in
-    seconds, for everything. Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes too long.
+    seconds, for everything. Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes
+    too long.
     """
     with tempfile.TemporaryDirectory(prefix="gossamer-node-") as folder:
         inputs, outputs = Path(folder, "inputs"), Path(folder, "outputs")
