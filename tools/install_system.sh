@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests use beside Python, where it can be had: qemu (ARM programs) with AArch64's system libraries
-# (onnxruntime under qemu), Node and Chromium (WebAssembly).
+# (onnxruntime under qemu), gcc (its sanitizers; zig compiles all else), Node and Chromium (WebAssembly).
 # A part that cannot be installed is named, and the tests that need it are skipped with that reason.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,6 +14,7 @@ has qemu-aarch64 || has qemu-aarch64-static || wanted="$wanted qemu-user"
 for library in libc6:libc.so.6 libstdc++6:libstdc++.so.6 libgcc-s1:libgcc_s.so.1; do
     [ -e "/usr/aarch64-linux-gnu/lib/${library#*:}" ] || wanted="$wanted ${library%%:*}-arm64-cross"
 done
+has gcc || has clang || wanted="$wanted gcc libc6-dev"
 has node || wanted="$wanted nodejs"
 has npm || wanted="$wanted npm"
 has chromium || has chromium-browser || has google-chrome || wanted="$wanted chromium"

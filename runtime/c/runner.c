@@ -41,12 +41,11 @@ static long long now(void) {
     return (long long)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-int main(int argc, char **argv) {
+/* `arrays` has room for every argument; it receives the inputs and outputs at the places of their files. */
+static int run(int argc, char **argv, void **arrays) {
     const gossamer_model *model = &MODEL;
     int first_input = 4, first_output = first_input + model->input_count;
     if (argc != first_output + model->output_count) return fail("wrong number of arguments", argv[0]);
-    void **arrays = calloc((size_t)argc, sizeof(void *));
-    if (arrays == NULL) return fail("not enough memory", argv[0]);
     for (int i = 0; i < model->input_count; ++i) {
         arrays[first_input + i] = read_file(argv[first_input + i], model->inputs[i].bytes);
         if (arrays[first_input + i] == NULL) return fail("cannot be read", argv[first_input + i]);
@@ -57,11 +56,9 @@ int main(int argc, char **argv) {
     }
     gossamer_session *session = NULL;
     int32_t status = gossamer_open(model, argv[1], atoi(argv[2]), &session);
-    for (int run = 0; status == GOSSAMER_OK && run < atoi(argv[3]); ++run) {
+    for (int turn = 0; status == GOSSAMER_OK && turn < atoi(argv[3]); ++turn) {
         long long start = now();
-        gossamer_counting_mark();
         status = gossamer_run(session, (const void *const *)(arrays + first_input), arrays + first_output);
-        gossamer_counting_mark();
         printf("%lld\n", now() - start);
     }
     gossamer_close(session);
@@ -72,4 +69,13 @@ int main(int argc, char **argv) {
         }
     }
     return 0;
+}
+
+int main(int argc, char **argv) {
+    void **arrays = calloc((size_t)argc + 1, sizeof(void *));
+    if (arrays == NULL) return fail("not enough memory", argv[0]);
+    int status = run(argc, argv, arrays);
+    for (int i = 0; i < argc; ++i) free(arrays[i]);
+    free(arrays);
+    return status;
 }
