@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "counting_mark.h"
+#include "counting_mark.h"
 #include "gossamer.h"
 
 extern const gossamer_model MODEL;
@@ -58,7 +59,9 @@ static int run(int argc, char **argv, void **arrays) {
     int32_t status = gossamer_open(model, argv[1], atoi(argv[2]), &session);
     for (int turn = 0; status == GOSSAMER_OK && turn < atoi(argv[3]); ++turn) {
         long long start = now();
+        gossamer_counting_mark();
         status = gossamer_run(session, (const void *const *)(arrays + first_input), arrays + first_output);
+        gossamer_counting_mark();
         printf("%lld\n", now() - start);
     }
     gossamer_close(session);
