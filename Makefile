@@ -33,5 +33,10 @@ format:
 models-table:
 	$(BIN)/python -m gossamer.tools.model_table ../shared/models -o docs/models.md
 
+benchmarks: # an hour or more; parts of it: $(BIN)/python -m gossamer.tools.benchmarks --help
+	@sh tools/install_system.sh
+	@sh tools/install.sh dev
+	$(BIN)/python -m gossamer.tools.benchmarks build/benchmarks -o docs/benchmarks.md
+
 clean:
 	rm -rf .venv build demo-out runtime/web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

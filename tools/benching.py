@@ -162,7 +162,7 @@ def bench(
     models: Sequence[Choice | str | Path],
     *,
     baseline: int = 0,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     rounds: int = 10,
@@ -171,16 +171,21 @@ def bench(
 ) -> list[Timing]:
     """Time models, each a path or `ENGINE[@VARIANT]:PATH`, on random inputs of the same seed.
 
-    Each has a process of its own. Ratios are to `models[baseline]`. Raises InputError or JobError.
+    Each has a process of its own; `threads` is one number, or one for each. Ratios are to
+    `models[baseline]`. Raises InputError or JobError.
     """
+    counts = [threads] * len(models) if isinstance(threads, int) else list(threads)
     choices = [m if isinstance(m, Choice) else parse_choice(m) for m in models]
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(choice, threads, shapes or {}, seed)) for choice in choices]
+        workers = [
+            stack.enter_context(Worker(choice, count, shapes or {}, seed))
+            for choice, count in zip(choices, counts, strict=True)
+        ]
         times = interleave(workers, rounds, turn_seconds, progress)
     medians = [float(np.median(t)) for t in times]
     return [
-        _timing(choice, threads, measured, median / medians[baseline])
-        for choice, measured, median in zip(choices, times, medians, strict=True)
+        _timing(choice, count, measured, median / medians[baseline])
+        for choice, count, measured, median in zip(choices, counts, times, medians, strict=True)
     ]
 
 

@@ -1,0 +1,85 @@
+"""The command that measures and writes the tables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from gossamer.runtime.errors import OptionError, nearest
+
+from ..console import note
+from ..failing import guarded, report_failure
+from .building import Builds
+from .measuring import PARTS, Options
+from .page import goals, insert, page
+from .results import read_results, write_result
+
+__all__ = ["command", "main"]
+
+
+def command(
+    folder: Path = typer.Argument(metavar="FOLDER", help="Where models, artifacts and results are kept."),
+    output: Path | None = typer.Option(
+        None,
+        "-o",
+        "--output",
+        metavar="FILE.md",
+        help="A page whose tables are replaced; else they are printed.",
+    ),
+    part: list[str] = typer.Option([], "--part", help="A table; all when not given."),
+    model: list[str] = typer.Option([], "--model", help="Zoo models; those that have goals when not given."),
+    peer: list[str] = typer.Option(
+        [], "--peer", metavar="ENGINE[@VARIANT]", help="Also natively, on the dense model."
+    ),
+    rounds: int = typer.Option(10, "--rounds", min=1, help="Turns that each engine gets."),
+    reuse: bool = typer.Option(False, "--reuse", help="Keep artifacts that are there."),
+    no_measure: bool = typer.Option(False, "--no-measure", help="Only write the tables of earlier results."),
+) -> None:
+    """Build, measure and write the tables of docs/benchmarks.md."""
+    models = _known("--model", model, list(dict.fromkeys(name for goal in goals() for name in goal.models)))
+    parts = _known("--part", part, list(PARTS))
+    page_before = output.read_text(encoding="utf-8") if output is not None else ""
+    if not no_measure:
+        options = Options(rounds, tuple(peer))
+        for name in models:
+            builds = Builds(folder, name, reuse=reuse)
+            for wanted in (PARTS[p] for p in parts):
+                if wanted.models is None or name in wanted.models:
+                    write_result(folder, wanted.name, name, wanted.measure(builds, options))
+    tables = page(read_results(folder))
+    if output is None:
+        print(tables)
+    else:
+        output.write_text(insert(page_before, tables), encoding="utf-8")
+        note(f"{output}: written")
+
+
+def _known(option: str, names: list[str], known: list[str]) -> list[str]:
+    """The names that were given, or all. Raises OptionError."""
+    for name in names:
+        if name not in known:
+            raise OptionError(
+                "is not known",
+                where=f"{option} {name}",
+                expected=", ".join(known),
+                advice=nearest(name, known),
+            )
+    return names or known
+
+
+def main() -> int:
+    """Run it as a command of its own; returns the exit code."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        with guarded(debug=False):
+            app(standalone_mode=False)
+    except BaseException as error:
+        return report_failure(error, debug=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What is measured: the zoo's models as ONNX, dense and pruned, and their artifacts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.runtime.errors import JobError
+
+from ..console import note
+
+__all__ = ["Builds", "Compilation", "run_tool"]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """An artifact, and what making it took: seconds, and bytes of the largest process."""
+
+    path: Path
+    seconds: float
+    peak_bytes: int
+
+
+class Builds:
+    """Everything of one model in the folder `work`/`model`.
+
+    Models are made once; artifacts anew by each `Builds`, or with `reuse` only where there is none.
+    """
+
+    def __init__(self, work: Path, model: str, *, reuse: bool = False) -> None:
+        self.folder = work / model
+        self._model, self._reuse = model, reuse
+        self._made: dict[Path, Compilation] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def onnx(self, kind: str = "dense") -> Path:
+        """The model's file; `kind` is "dense" or a recipe. Raises JobError."""
+        path = self.folder / f"{kind}.onnx"
+        if not path.exists() and kind == "dense":
+            run_tool("export", self._model, "-o", path)
+        elif not path.exists():
+            run_tool("convert", self.onnx(), path, "--recipe", kind)
+        return path
+
+    def artifact(self, kind: str, target: str) -> Path:
+        """The folder of the model compiled for `target`. Raises JobError."""
+        return self.compilation(kind, target).path
+
+    def compilation(self, kind: str, target: str) -> Compilation:
+        """The same with what it took; all zero for one that was there. Raises JobError."""
+        path = self.folder / kind / target
+        if path not in self._made:
+            self._made[path] = self._compile(kind, target, path)
+        return self._made[path]
+
+    def _compile(self, kind: str, target: str, path: Path) -> Compilation:
+        if self._reuse and path.is_dir():
+            return Compilation(path, 0.0, 0)
+        source = self.onnx(kind)
+        path.parent.mkdir(exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        # What is compiled for ARM runs under qemu, which takes minutes for a large model.
+        checking = ["--no-verify"] if target.startswith("arm") else []
+        seconds, peak = run_tool("compile", source, path, "--target", target, *checking)
+        return Compilation(path, seconds, peak)
+
+
+def run_tool(*words: str | Path) -> tuple[float, int]:
+    """One command line of ours in a process of its own: its seconds, and bytes of its largest process.
+
+    Raises JobError with what it said.
+    """
+    text = [str(word) for word in words]
+    note("gossamer " + " ".join(text))
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "gossamer.tools.cli", *text],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = process.stderr.read().strip().splitlines()
+    process.stderr.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        got = said[-1] if said else f"exit status {process.returncode}"
+        raise JobError("a build failed", where="gossamer " + " ".join(text), got=got)
+    return time.monotonic() - start, usage.ru_maxrss * 1024
