@@ -22,7 +22,7 @@ def random_array(seed: int, *shape: int) -> Array:
     return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A graph under construction: every operator added is computed by its reference at once.
 
@@ -36,6 +36,9 @@ class Case:
     nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = field(default_factory=list)
     values: dict[str, Bounded] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return self.label
 
     def feed(self, array: Array) -> str:
         """The name of a new input."""
@@ -66,7 +69,7 @@ class Case:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """`model` computes every case. `feeds` and `expected` are named c0_v1: case 0, its value v1."""
 

@@ -66,7 +66,7 @@ class Machine:
 
 
 MACHINES = {
-    "host": Machine("host", threads=(1, 3)),
+    "host": Machine("host", threads=(1, 3, 16)),
     "x86-64-v2": Machine("x86-64-v2"),
     "x86-64-v3": Machine("x86-64-v3", threads=(2,)),
     "wasm": Machine("wasm"),
