@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from shutil import which
@@ -30,13 +30,17 @@ _ERRORS: dict[str, type[GossamerError]] = {
 
 @dataclass(frozen=True)
 class NodeResult:
-    """Outputs in the manifest's order; times in milliseconds, `ms` one per run with the first included."""
+    """Outputs in the manifest's order; times in milliseconds, `ms` one per run with the first included.
+
+    `kernels` holds for each run of a profile when each kernel ended, from the start of the first one.
+    """
 
     outputs: list[np.ndarray[Any, Any]]
     variant: str  # "relaxed" or "simd"
     ms: list[float]
     first_ms: float
     load_ms: float
+    kernels: list[list[float]] = field(default_factory=list)
 
 
 def _version(*arguments: str) -> str | None:
@@ -89,14 +93,15 @@ def run_in_node(
     repeat: int = 1,
     variant: str | None = None,
     threads: int = 1,
+    profile: bool = False,
     timeout: float = 600.0,
 ) -> NodeResult:
     """Run the artifact in `artifact_dir` `repeat` times on one set of inputs.
 
     `feeds_in_order`: one array per input, of its shape and dtype, in the manifest's order. `variant` is
-    "relaxed" or "simd"; None takes the fastest that Node has. `threads` compute one run. `timeout` is in
-    seconds, for everything. Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes
-    too long.
+    "relaxed" or "simd"; None takes the fastest that Node has. `threads` compute one run. A
+    `profile` notes the time after every kernel, of one thread. `timeout` is in seconds, for everything.
+    Raises ArtifactError, FeedError, or JobError when Node is missing, fails or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="gossamer-node-") as folder:
         inputs, outputs = Path(folder, "inputs"), Path(folder, "outputs")
@@ -113,6 +118,7 @@ def run_in_node(
         ]
         command += ["--repeat", str(repeat), "--threads", str(threads)]
         command += ["--variant", variant] if variant else []
+        command += ["--profile"] if profile else []
         answer = _answer(command, timeout)
         return NodeResult(
             [_output(outputs / f"{index}.bin", spec) for index, spec in enumerate(answer["outputs"])],
@@ -120,6 +126,7 @@ def run_in_node(
             answer["ms"],
             answer["first_ms"],
             answer["load_ms"],
+            answer.get("kernels", []),
         )
 
 

@@ -88,7 +88,8 @@ class WasmEngine:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
-        self._compute(inputs, 0)
+        self._write_inputs(inputs)
+        self._compute(0)
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         for offset, array in zip(self._plan.outputs, outputs, strict=True):
             ctypes.memmove(array.ctypes.data, self._address() + offset, array.nbytes)
@@ -97,16 +98,19 @@ class WasmEngine:
     def profile(self, inputs: Sequence[Array], kernels: int) -> Array:
         """Times of one run: (1, kernels, 2) int64, the second number of each when the next kernel starts."""
         self._times.clear()
+        self._write_inputs(inputs)
         start = perf_counter_ns()
-        self._compute(inputs, 1)
+        self._compute(1)
         times = np.zeros((1, kernels, 2), np.int64)
         found = np.array(self._times[:kernels], np.int64).reshape(-1, 2) - start
         times[0, : len(found)] = found
         return times
 
-    def _compute(self, inputs: Sequence[Array], sync: int) -> None:
+    def _write_inputs(self, inputs: Sequence[Array]) -> None:
         for offset, array in zip(self._plan.inputs, inputs, strict=True):
             self._write(offset, array)
+
+    def _compute(self, sync: int) -> None:
         try:
             status = self._entry(self._store, *self._arguments, sync)
         except self._trap as error:

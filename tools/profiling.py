@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from gossamer.runtime.errors import GossamerError, JobError
+from gossamer.runtime.artifact import open_artifact
+from gossamer.runtime.errors import GossamerError
 from gossamer.runtime.feeds import random_feeds
 from gossamer.runtime.manifest import StepSpec
-from gossamer.runtime.session import InferenceSession
+
+from .kernel_times import Place, kernel_times, plain_ms
 
 __all__ = ["Profile", "Step", "profile"]
-
-_WARM_UP_RUNS = 3
-_FEWEST_RUNS = 10
 
 
 @dataclass(frozen=True)
@@ -73,62 +71,36 @@ class Profile:
         return {**asdict(self), "families": self.families}
 
 
-def profile(
-    path: Path, *, threads: int = 1, engine: str | None = None, seconds: float = 3.0, seed: int = 0
-) -> Profile:
+def profile(path: Path, place: Place | None = None, *, seconds: float = 3.0, seed: int = 0) -> Profile:
     """Times every kernel of the artifact `path` in runs on random inputs for about `seconds`.
 
-    `engine` forces the "simd" or "relaxed" build of a WebAssembly artifact, which runs in wasmtime. Raises
-    InputError or JobError.
+    Raises InputError or JobError.
     """
-    with InferenceSession(path, threads, engine=engine) as session:
-        manifest = session.manifest
-        feeds = random_feeds(session.get_inputs(), seed)
-        plain = _plain_times(session, feeds, seconds / 4)
-        times = _kernel_times(session, feeds, seconds)
-    peak = _peak_gflops(manifest.target.name, threads, engine)
+    place = place or Place()
+    manifest = open_artifact(path).manifest
+    feeds = random_feeds(manifest.inputs, seed)
+    plain = plain_ms(path, place, feeds, seconds / 4)
+    times = kernel_times(path, place, feeds, seconds)
+    peak = _peak_gflops(manifest.target.name, place)
     starts = np.zeros_like(times[..., 0])
     starts[:, :, 1:] = times[:, :, :-1, 1]
     spans = np.median(times[..., 0].max(axis=1) - starts.min(axis=1), axis=0) / 1e6  # (kernels,)
     waits = np.median((times[..., 1] - times[..., 0]).mean(axis=1), axis=0) / 1e6
     total = float(spans.sum())
+    in_process = "wasmtime" if manifest.target.family == "wasm" else "native"
     return Profile(
         name=str(path),
-        engine="wasmtime" if manifest.target.family == "wasm" else "native",
-        threads=threads,
+        engine="node" if place.variant == "node" else in_process,
+        threads=place.threads,
         runs=len(times),
         ms=total,
-        plain_ms=float(np.median(plain)),
+        plain_ms=plain,
         peak_gflops=peak,
         steps=tuple(
-            _step(i, spec, float(spans[i]), total, float(waits[i]) if threads > 1 else 0.0, peak)
+            _step(i, spec, float(spans[i]), total, float(waits[i]) if place.threads > 1 else 0.0, peak)
             for i, spec in enumerate(manifest.steps)
         ),
     )
-
-
-def _plain_times(session: InferenceSession, feeds: Mapping[str, Any], seconds: float) -> list[float]:
-    for _ in range(_WARM_UP_RUNS):
-        session.run(None, feeds)
-    times: list[float] = []
-    end = perf_counter() + seconds
-    while len(times) < _FEWEST_RUNS or perf_counter() < end:
-        start = perf_counter()
-        session.run(None, feeds)
-        times.append(1e3 * (perf_counter() - start))
-    return times
-
-
-def _kernel_times(session: InferenceSession, feeds: Mapping[str, Any], seconds: float) -> Any:
-    """(runs, threads, kernels, 2) int64 nanoseconds."""
-    runs: list[Any] = []
-    end = perf_counter() + seconds
-    while len(runs) < _FEWEST_RUNS or perf_counter() < end:
-        runs.append(session.profile(feeds))
-    times = np.stack(runs)
-    if not times[..., 0].all():
-        raise JobError("the code calls fewer kernels than the manifest lists", got=session.manifest.name)
-    return times
 
 
 def _step(index: int, spec: StepSpec, ms: float, total: float, waited: float, peak: float | None) -> Step:
@@ -166,7 +138,7 @@ def _family(name: str, steps: Sequence[Step], whole: Profile) -> dict[str, Any]:
     }
 
 
-def _peak_gflops(target_name: str, threads: int, engine: str | None) -> float | None:
+def _peak_gflops(target_name: str, place: Place) -> float | None:
     """The best of some runs of the artifact of multiply-adds; None where it cannot be built here."""
     try:
         from gossamer.kernels.peak import FACTORS, build_peak
@@ -176,10 +148,8 @@ def _peak_gflops(target_name: str, threads: int, engine: str | None) -> float | 
     try:
         with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:
             path = build_peak(find_target(target_name), Path(folder) / "peak")
-            with InferenceSession(path, threads, engine=engine) as session:
-                feeds = {"x": np.array(FACTORS, np.float32)}
-                times = _kernel_times(session, feeds, 0.3)
-                work = 2 * session.manifest.steps[0].macs * threads
+            times = kernel_times(path, place, {"x": np.array(FACTORS, np.float32)}, 0.3)
+            work = 2 * open_artifact(path).manifest.steps[0].macs * place.threads
     except GossamerError:
         return None
     return float(work / times[:, :, 0, 0].max(axis=1).min())

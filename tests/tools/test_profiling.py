@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from gossamer.runtime.node import node_available
 
-@pytest.mark.parametrize(("target", "engine"), [("host", "native"), ("wasm", "wasmtime")])
+
+@pytest.mark.parametrize(("target", "engine"), [("host", "native"), ("wasm", "wasmtime"), ("wasm", "node")])
 def test_every_kernel_is_listed_with_layer_time_and_work(
     run: Any, artifacts: Path, target: str, engine: str
 ) -> None:
-    done = run("bench", "--profile", artifacts / target, "--json")
+    if engine == "node" and (reason := node_available()):
+        pytest.skip(reason)
+    place = "gossamer@node:" if engine == "node" else ""
+    done = run("bench", "--profile", f"{place}{artifacts / target}", "--json")
     assert done.code == 0, done.err
     found = done.data
     assert found["engine"] == engine
@@ -47,3 +52,13 @@ def test_only_one_artifact_can_be_profiled(run: Any, tiny: Path, artifacts: Path
         done = run("bench", "--profile", *paths)
         assert done.code == 2
         assert "one artifact is wanted" in done.err
+
+
+def test_what_cannot_be_profiled_is_told(run: Any, artifacts: Path) -> None:
+    done = run("bench", "--profile", f"gossamer@chromium:{artifacts / 'wasm'}")
+    assert done.code == 2
+    assert "in process or in Node" in done.err
+    if node_available() is None:
+        done = run("bench", "--profile", f"gossamer@node:{artifacts / 'wasm'}", "--threads", "2")
+        assert done.code == 2
+        assert "one thread" in done.err

@@ -11,6 +11,7 @@ import typer
 from gossamer.runtime.errors import OptionError
 
 from ..console import Column, Progress, print_json, print_table, show_progress
+from ..counting_tables import CLASS_COLUMNS, print_kernels
 from ..options import parse_shapes
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ _COLUMNS = [
 _COUNT_COLUMNS = [
     Column("name", "what"),
     Column("engine", "engine"),
-    *(
-        Column(key, f"{key.replace('_', '-')} M", lambda v: f"{v / 1e6:.1f}", right=True)
-        for key in ("total", "multiply_add", "vector", "load", "store", "branch", "other")
-    ),
+    *CLASS_COLUMNS,
     Column("ratio", "ratio", lambda v: f"{v:.3f}", right=True),
 ]
 
@@ -66,14 +64,21 @@ def command(
     or what --against says. A folder is run by our runtime, an .onnx by onnxruntime, a .tflite by LiteRT;
     others by name: openvino:m.onnx, onnxruntime-web:m.onnx, gossamer@node:out/wasm (`gossamer list engines`).
 
+    --profile takes one artifact and lists its kernels: time, work done, share of the peak, which is measured
+    on the spot. WebAssembly runs in wasmtime, or in Node: gossamer@node:out/wasm.
+
     --count-instructions takes arm64-linux artifacts, and .onnx files for onnxruntime's AArch64 package, and
-    counts, in millions, what one inference executes on one thread. Counts are exact, but they are not time.
+    counts, in millions, what one inference executes on one thread; with --profile, each kernel of an artifact.
+    Counts are exact, but they are not time.
     """
     from ..choosing import parse_choice
 
     choices = [parse_choice(text) for text in models]
+    if profiled and count_instructions:
+        _count_kernels(choices, seed, as_json)
+        return
     if profiled:
-        _profile([choice.path for choice in choices], threads, seed, as_json)
+        _profile(choices, threads, seed, as_json)
         return
     choices, baseline = _with_baseline(choices, against, model)
     shapes = parse_shapes(input_shape) or _shapes_of_artifact(choices)
@@ -113,13 +118,30 @@ def _counts(models: list[Choice], threads: int, common: _Common) -> list[dict[st
     return [count.to_dict() for count in count_instructions(models, **common)]
 
 
-def _profile(paths: list[Path], threads: int, seed: int, as_json: bool) -> None:
+def _count_kernels(choices: list[Choice], seed: int, as_json: bool) -> None:
+    from ..counting_kernels import count_kernels
+
+    if len(choices) != 1 or choices[0].engine != "gossamer":
+        names = ", ".join(map(str, choices))
+        raise OptionError("one artifact is wanted", where="--profile", got=names)
+    kernels = count_kernels(choices[0].path, seed)
+    if as_json:
+        print_json({"name": str(choices[0].path), "kernels": [kernel.to_dict() for kernel in kernels]})
+    else:
+        print_kernels(kernels)
+
+
+def _profile(choices: list[Choice], threads: int, seed: int, as_json: bool) -> None:
+    from ..kernel_times import Place
     from ..profile_tables import print_profile
     from ..profiling import profile
 
-    if len(paths) != 1 or not paths[0].is_dir():
-        raise OptionError("one artifact is wanted", where="--profile", got=", ".join(map(str, paths)))
-    found = profile(paths[0], threads=threads, seed=seed)
+    names = ", ".join(map(str, choices))
+    if len(choices) != 1 or choices[0].engine != "gossamer":
+        raise OptionError("one artifact is wanted", where="--profile", got=names)
+    if choices[0].variant == "chromium":
+        raise OptionError("kernels are timed in process or in Node", where="--profile", got=names)
+    found = profile(choices[0].path, Place(choices[0].variant, threads), seed=seed)
     if as_json:
         print_json(found.to_dict())
     else:

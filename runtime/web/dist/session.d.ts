@@ -13,7 +13,7 @@ export interface SessionOptions {
     readonly threads?: number;
     /** Told of bytes of code and weights as they arrive. */
     readonly onProgress?: (received: number, total: number) => void;
-    /** Called after every kernel of a run, for profiles; the run then has one thread. */
+    /** Called before the first and after every kernel of a run, for profiles; the run then has one thread. */
     readonly onKernel?: () => void;
 }
 /** Name, element type and shape of an input or output. */

@@ -1,9 +1,10 @@
 // Run a wasm artifact once or more:
-// node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N]
+// node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N] [--profile]
 //
 // INPUTS holds each input's raw little-endian data in the file `<index>.bin`; OUTPUTS receives the outputs of the first
 // run likewise. One line of JSON on stdout: {variant, threads, verified, load_ms, first_ms, ms, outputs}, where `ms` is the time
-// of each run, the first included; or {error, code} with exit code 1.
+// of each run, the first included; or {error, code} with exit code 1. With --profile also `kernels`: for each run the
+// milliseconds from the start of the first kernel to the end of each.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -34,30 +35,41 @@ async function timed(work) {
   return [result, performance.now() - start];
 }
 
-async function main(artifact, inputs, outputs, repeat, variant, threads) {
-  const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant, threads }));
+async function main(artifact, inputs, outputs, { repeat, variant, threads, profile }) {
+  const moments = [];
+  const onKernel = profile ? () => moments.push(performance.now()) : undefined;
+  const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant, threads, onKernel }));
   const named = session.inputMetadata.map((spec, i) => readFeed(spec, join(inputs, `${i}.bin`)));
   const feeds = Object.fromEntries(await Promise.all(named));
-  const [results, first_ms] = await timed(() => session.run(feeds));
+  const kernels = [];
+  const run = async () => {
+    const found = await timed(() => session.run(feeds));
+    const [start, ...ends] = moments.splice(0);
+    if (profile) kernels.push(ends.map((end) => end - start));
+    return found;
+  };
+  const [results, first_ms] = await run();
   const ms = [first_ms];
-  while (ms.length < repeat) ms.push((await timed(() => session.run(feeds)))[1]);
+  while (ms.length < repeat) ms.push((await run())[1]);
   const described = session.outputMetadata.map(async ({ name, type, shape }, i) => {
     await writeFile(join(outputs, `${i}.bin`), results[name].data);
     return { name, type, shape };
   });
   const { variant: build, threads: used, verified } = session;
   await session.release();
-  return { variant: build, threads: used, verified, load_ms, first_ms, ms, outputs: await Promise.all(described) };
+  const times = { load_ms, first_ms, ms, ...(profile ? { kernels } : {}) };
+  return { variant: build, threads: used, verified, ...times, outputs: await Promise.all(described) };
 }
 
 function options() {
-  const spec = { repeat: { type: "string", default: "1" }, variant: { type: "string" }, threads: { type: "string", default: "1" } };
+  const number = { type: "string", default: "1" };
+  const spec = { repeat: number, threads: number, variant: { type: "string" }, profile: { type: "boolean" } };
   const { values, positionals } = parseArgs({ allowPositionals: true, options: spec });
   const [repeat, threads] = [Number(values.repeat), Number(values.threads)];
   if (positionals.length !== 3 || !Number.isSafeInteger(repeat) || repeat < 1) {
-    throw new Error("usage: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N]");
+    throw new Error("usage: node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant NAME] [--threads N] [--profile]");
   }
-  return [...positionals, repeat, values.variant, threads];
+  return [...positionals, { ...values, repeat, threads }];
 }
 
 try {

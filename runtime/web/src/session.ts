@@ -21,7 +21,7 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Told of bytes of code and weights as they arrive. */
   readonly onProgress?: (received: number, total: number) => void;
-  /** Called after every kernel of a run, for profiles; the run then has one thread. */
+  /** Called before the first and after every kernel of a run, for profiles; the run then has one thread. */
   readonly onKernel?: () => void;
 }
 
@@ -76,7 +76,10 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
     code,
     place,
     memory,
-    compute: () => computeAlone(code, exports, entry, [...parameters, 0, 1, options.onKernel ? 1 : 0]),
+    compute: () => {
+      options.onKernel?.();
+      computeAlone(code, exports, entry, [...parameters, 0, 1, options.onKernel ? 1 : 0]);
+    },
     crew,
     threads: crew ? wanted : 1,
     verified: codeChecked && weightsChecked,
