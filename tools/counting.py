@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.runtime.artifact import Artifact, open_artifact
 from gossamer.runtime.errors import ArtifactError, JobError, OptionError
 
 from .console import Progress
 from .counting_onnxruntime import run_onnxruntime
 from .engines import Choice, Tensor, make_feeds, onnx_signature, parse_choice
 
-__all__ = ["CLASSES", "Count", "Counter", "count_instructions", "find_counter"]
+__all__ = ["CLASSES", "Count", "Counter", "count_instructions", "find_counter", "open_counted"]
 
 CLASSES = ("multiply_add", "vector", "load", "store", "branch", "other")
 FAMILY, CPU = "arm64", "cortex-a76"  # without SVE, as most phones
@@ -60,16 +61,21 @@ class Counter:
     emulator: Path
     plugin: Path
 
-    def count(self, program: Program) -> dict[str, int]:
-        """Instructions by class between the last two marks of `program`. Raises JobError."""
+    def count(self, program: Program, spans: int = 1) -> list[dict[str, int]]:
+        """Instructions by class between each of the last `spans` + 1 marks of `program`. Raises JobError."""
         totals = self.plugin.with_name("totals")
         totals.unlink(missing_ok=True)
         program(["-cpu", CPU, "-plugin", f"{self.plugin},out={totals}"])
         lines = totals.read_text().split("\n")[:-1] if totals.exists() else []
-        if len(lines) < 2:
-            raise JobError("the emulated program was not counted", where=self.emulator, got="no marks")
-        before, after = (np.array(line.split(), dtype=np.int64) for line in lines[-2:])
-        return dict(zip(CLASSES, map(int, after - before), strict=True))
+        if len(lines) <= spans:
+            raise JobError(
+                "the emulated program was not counted",
+                where=self.emulator,
+                expected=f"{spans + 1} marks",
+                got=len(lines),
+            )
+        totals_at = np.array([line.split() for line in lines[-spans - 1 :]], dtype=np.int64)
+        return [dict(zip(CLASSES, map(int, span), strict=True)) for span in np.diff(totals_at, axis=0)]
 
 
 def count_instructions(
@@ -85,12 +91,12 @@ def count_instructions(
     Ratios are to `models[baseline]`. Raises InputError or JobError.
     """
     choices = [m if isinstance(m, Choice) else parse_choice(m) for m in models]
-    counted = []
+    counted: list[dict[str, int]] = []
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         counter = find_counter(Path(scratch))
         for index, choice in enumerate(choices):
             progress(str(choice.path), index, len(choices))
-            counted.append(counter.count(_program(choice, shapes or {}, seed)))
+            counted += counter.count(_program(choice, shapes or {}, seed))
     base = sum(counted[baseline].values())
     return [
         Count(str(choice.path), choice.engine, total := sum(by.values()), total / base, **by)
@@ -109,8 +115,13 @@ def _program(choice: Choice, shapes: Mapping[str, Sequence[int]], seed: int) -> 
         inputs, outputs = onnx_signature(path, shapes)
         return partial(run_onnxruntime, path, make_feeds(inputs, None, seed), outputs, _RUNS)
     from gossamer.kernels.building.emulating import run_emulated
-    from gossamer.runtime.artifact import open_artifact
 
+    artifact, feeds = open_counted(path, seed)
+    return lambda options: run_emulated(artifact, feeds, repeats=_RUNS, options=options)
+
+
+def open_counted(path: Path, seed: int) -> tuple[Artifact, dict[str, np.ndarray[Any, Any]]]:
+    """An artifact for AArch64 and random inputs of it. Raises ArtifactError for another processor's."""
     artifact = open_artifact(path)
     if artifact.manifest.target.family != FAMILY:
         raise ArtifactError(
@@ -120,8 +131,7 @@ def _program(choice: Choice, shapes: Mapping[str, Sequence[int]], seed: int) -> 
             got=f"one for {artifact.manifest.target.name}",
         )
     tensors = [Tensor(i.name, i.dtype, tuple(i.shape)) for i in artifact.manifest.inputs]
-    feeds = make_feeds(tensors, None, seed)
-    return lambda options: run_emulated(artifact, feeds, repeats=_RUNS, options=options)
+    return artifact, make_feeds(tensors, None, seed)
 
 
 def find_counter(work: Path) -> Counter:

@@ -8,7 +8,7 @@ from typing import Any
 from .console import Column, note, print_table
 from .profiling import Profile
 
-__all__ = ["print_profile"]
+__all__ = ["STEP_COLUMNS", "print_profile"]
 
 
 def _percent(value: float | None) -> str:
@@ -32,20 +32,19 @@ _MEASURED = [
     Column("gbs", "GB/s", _number(1), right=True),
     Column("peak_share", "of peak", _percent, right=True),
 ]
-_STEPS = [
+STEP_COLUMNS = [
     Column("step", "#", str, right=True),
     Column("kernel", "kernel"),
     Column("layers", "layers", lambda names: "+".join(names)[-_LONGEST_LAYERS:]),
     Column("shape", "output", lambda shape: "x".join(map(str, shape))),
     Column("tile", "tile"),
-    *_MEASURED,
 ]
 _FAMILIES = [Column("kernel", "kernel"), Column("steps", "kernels", str, right=True), *_MEASURED]
 
 
 def print_profile(profile: Profile) -> None:
     """Kernels in the order of their calls, then families, slowest first, on stdout; totals on stderr."""
-    print_table(_STEPS, [asdict(step) for step in profile.steps])
+    print_table([*STEP_COLUMNS, *_MEASURED], [asdict(step) for step in profile.steps])
     print_table(_FAMILIES, profile.families)
     peak = profile.peak_gflops
     ceiling = "not measured: the compiler is not installed" if peak is None else f"{peak:.1f} GFLOP/s"

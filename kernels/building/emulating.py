@@ -58,12 +58,14 @@ def run_emulated(
     threads: int = 1,
     repeats: int = 1,
     options: Sequence[str] = (),
+    mark_kernels: bool = False,
 ) -> Emulation:
     """Links the artifact's static library into a program for its processor and runs that on `feeds`.
 
-    `options` are words for the emulator. Only the C library is another one: a static program needs none of
-    the machine's. Raises ArtifactError where `why_not_emulated` gives a reason, FeedError for wrong feeds,
-    JobError when the program fails.
+    `options` are words for the emulator; `mark_kernels` makes a counting mark after every kernel too, of
+    one thread. Only the C library is another one: a static program needs none of the machine's. Raises
+    ArtifactError where `why_not_emulated` gives a reason, FeedError for wrong feeds, JobError when the
+    program fails.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     reason = why_not_emulated(opened)
@@ -73,7 +75,7 @@ def run_emulated(
     arrays = check_feeds(opened.manifest.inputs, feeds)
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         work = Path(scratch)
-        program = _link_runner(opened, work)
+        program = _link_runner(opened, work, mark_kernels)
         for i, array in enumerate(arrays):
             (work / f"input{i}").write_bytes(array.tobytes())
         outputs = [work / f"output{i}" for i in range(len(opened.manifest.outputs))]
@@ -92,17 +94,18 @@ def run_emulated(
         )
 
 
-def _link_runner(artifact: Artifact, work: Path) -> Path:
+def _link_runner(artifact: Artifact, work: Path, mark_kernels: bool) -> Path:
     """A static program from our runner, our C runtime, and the model in libmodel.a."""
     manifest = artifact.manifest
     static = artifact.code("static")
     if not static:
         raise ArtifactError("holds no static library", where=artifact.path)
     triple = TRIPLES[manifest.target.family]
-    model = f"-DMODEL=gossamer_model_{manifest.symbol}"
-    objects = [
-        compile_c(runtime_source(name), work / f"{name}.o", triple, model)
-        for name in ("runner.c", *RUNTIME_FILES)
+    flags = [f"-DMODEL=gossamer_model_{manifest.symbol}", *(["-DMARK_KERNELS"] if mark_kernels else [])]
+    renamed = ["-Dgossamer_sync=gossamer_unused_sync"] if mark_kernels else []
+    objects = [compile_c(runtime_source("runner.c"), work / "runner.o", triple, *flags)]
+    objects += [
+        compile_c(runtime_source(name), work / f"{name}.o", triple, *renamed) for name in RUNTIME_FILES
     ]
     program = work / "runner"
     library = artifact.file(static[0].file)

@@ -3,7 +3,8 @@
  *     runner WEIGHTS THREADS REPEATS INPUT... OUTPUT...
  *
  * Reads each input's bytes from a file, runs REPEATS times, writes each output's bytes to a file, and prints
- * the nanoseconds of every run, one per line. Built with -DMODEL=gossamer_model_NAME. */
+ * the nanoseconds of every run, one per line. Built with -DMODEL=gossamer_model_NAME; for counting marks after
+ * every kernel of one thread also with -DMARK_KERNELS, and the runtime with -Dgossamer_sync=OTHER_NAME. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -11,6 +12,17 @@
 #include "counting_mark.h"
 #include "counting_mark.h"
 #include "gossamer.h"
+
+#ifdef MARK_KERNELS /* stands for the runtime's own, which compiled code calls after every kernel of a profile */
+void gossamer_sync(void *sync);
+void gossamer_sync(void *sync) {
+    (void)sync; /* one thread waits for nobody */
+    gossamer_counting_mark();
+}
+
+static int64_t no_times[1];
+#define gossamer_run(session, inputs, outputs) gossamer_profile(session, inputs, outputs, no_times, 0)
+#endif
 
 extern const gossamer_model MODEL;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_every_instruction_is_counted_in_its_class(counter: Counter, tmp_path: P
         def emulate(options: Sequence[str]) -> object:
             return subprocess.run([counter.emulator, *options, program, str(turns)], check=True)
 
-        return counter.count(emulate)
+        return counter.count(emulate)[0]
 
     once, more = counts(1), counts(1001)
     expected = dict.fromkeys(CLASSES, 0)
@@ -148,6 +149,22 @@ def test_the_command_compares_an_artifact_with_onnxruntime(
     assert [row["engine"] for row in data["counts"]] == ["onnxruntime", "gossamer"]
     assert all(row["multiply_add"] > 0 for row in data["counts"])
     assert data["counts"][1]["ratio"] < 1  # onnxruntime's own work around a tiny model is larger than ours
+
+
+def test_every_kernel_is_counted(run: Run, tiny: Path, tmp_path: Path, counter: Counter) -> None:
+    out = tmp_path / "arm64"
+    run("compile", tiny, out, "--target", "arm64-linux", "--input-shape", "x:2,12", "--no-verify")
+    words = ("bench", "--count-instructions", "--profile")
+    kernels = run(*words, out, "--json").data["kernels"]
+    steps = json.loads((out / "manifest.json").read_text())["steps"]
+    assert [row["kernel"] for row in kernels] == [step["kernel"] for step in steps]
+    assert all(row["total"] == sum(row[name] for name in CLASSES) > 0 for row in kernels)
+    assert abs(sum(row["share"] for row in kernels) - 1) < 1e-6
+    (whole,) = count_instructions([out])
+    assert sum(row["multiply_add"] for row in kernels) == whole.multiply_add
+    assert all(0 < row["useful"] <= 1 for row, step in zip(kernels, steps, strict=True) if step["macs"])
+    assert "useful" in run(*words, out).out
+    assert "one artifact is wanted" in run(*words, tiny).err
 
 
 @pytest.mark.parametrize("target", ["wasm", "armv7-linux"])

@@ -68,8 +68,8 @@ def command(
     on the spot. WebAssembly runs in wasmtime, or in Node: gossamer@node:out/wasm.
 
     --count-instructions takes arm64-linux artifacts, and .onnx files for onnxruntime's AArch64 package, and
-    counts, in millions, what one inference executes on one thread; with --profile, each kernel of an artifact.
-    Counts are exact, but they are not time.
+    counts, in millions, what one inference executes on one thread; with --profile, for each kernel of an
+    artifact. Counts are exact, but they are not time.
     """
     from ..choosing import parse_choice
 
