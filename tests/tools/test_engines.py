@@ -80,9 +80,13 @@ def test_engines_for_onnx_agree_with_onnxruntime(tiny: Path, engine: str) -> Non
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("engine", OURS)
-def test_our_code_computes_the_same_wherever_it_runs(tiny: Path, artifacts: Path, engine: str) -> None:
-    reference, ours = open_engine(tiny, 1, SHAPES), opened(f"{engine}:{artifacts / 'wasm'}")
+def test_our_code_computes_the_same_wherever_it_runs(
+    tiny: Path, artifacts: Path, engine: str, threads: int
+) -> None:
+    reference = open_engine(tiny, 1, SHAPES)
+    ours = opened(f"{engine}:{artifacts / ('host' if engine == 'gossamer' else 'wasm')}", threads)
     feeds = make_feeds(reference.inputs, None)
     for got, expected in zip(ours.run(feeds), reference.run(feeds), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -178,6 +182,14 @@ def test_engines_elsewhere_measure_by_themselves(artifacts: Path, engine: str) -
     times = ours.turn(make_feeds(ours.inputs, None), 0.01)
     assert len(times) >= 3
     assert all(time >= 0 for time in times)
+
+
+@pytest.mark.parametrize("engine", ["gossamer@node", "gossamer@chromium"])
+def test_our_webassembly_takes_threads(artifacts: Path, engine: str) -> None:
+    alone, both = (opened(f"{engine}:{artifacts / 'wasm'}", threads) for threads in (1, 2))
+    feeds = make_feeds(alone.inputs, None)
+    for got, expected in zip(both.run(feeds), alone.run(feeds), strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_what_a_page_cannot_open_is_one_line(tmp_path: Path, tiny: Path) -> None:

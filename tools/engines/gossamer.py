@@ -52,10 +52,8 @@ def _open_on_the_web(path: Path, variant: str, threads: int | None) -> Engine:
             where=f"gossamer@{variant}:{path}",
             got=manifest.target.name,
         )
-    if threads not in (None, 1):
-        raise OptionError("WebAssembly artifacts run on one thread", expected=1, got=threads)
     names = [o.name for o in manifest.outputs]
-    return open_javascript("gossamer", variant, path, 1, _inputs(manifest), names)
+    return open_javascript("gossamer", variant, path, threads or 1, _inputs(manifest), names)
 
 
 def _inputs(manifest: Manifest) -> list[Tensor]:
