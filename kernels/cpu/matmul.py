@@ -212,7 +212,7 @@ def row_operand(scope: Scope, leaf: Leaf, index: list[Any], row: Any, column: An
     """An epilogue operand for one vector of columns, broadcast by numpy's rules against (…, M, N)."""
     tensor = leaf.tensor
     if tensor.size == 1:
-        return tir.Broadcast(scope.load(tensor, int32(0)), lanes)
+        return _spread(scope.load(tensor, int32(0)), lanes)
     if len(tensor.shape) > len(index) + 2:  # batch axes are folded into rows: one row for all, or one each
         offset: Any = int32(0) if tensor.size == tensor.shape[-1] else row * tensor.shape[-1]
         return scope.load(tensor, offset + column, lanes)
@@ -222,5 +222,9 @@ def row_operand(scope: Scope, leaf: Leaf, index: list[Any], row: Any, column: An
     for i, n, s in zip(own[:-1], tensor.shape[:-1], tensor.strides[:-1], strict=True):
         offset = offset + i * s if n != 1 else offset
     if tensor.shape[-1] == 1:
-        return tir.Broadcast(scope.load(tensor, offset), lanes)
+        return _spread(scope.load(tensor, offset), lanes)
     return scope.load(tensor, offset + column, lanes)
+
+
+def _spread(value: Any, lanes: int) -> Any:
+    return value if lanes == 1 else tir.Broadcast(value, lanes)

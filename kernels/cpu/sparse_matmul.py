@@ -1,8 +1,7 @@
-"""Row-major activations times a block-sparse weight: `out[m, n] = bias[n] + Σ_k left[m, k] · weight[k, n]`.
+"""A few rows times a block-sparse weight: `out[m, n] = epilogue(bias[n] + Σ_k left[m, k] · w[k, n])`.
 
-Blocks hold R neighbouring outputs of one input. With many rows, activations are transposed into a panel
-(K × a few vectors of rows), multiplied like pixels of a convolution, and transposed back on the way out. With
-few rows the R outputs of a block are the vector: the memory-bound case reads every stored weight once.
+Blocks hold R neighbouring outputs of one input, which are the vector: every stored weight is read once, which
+is what takes the time. Several blocks go on at once, each with accumulators of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +12,19 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, Pointer, constant, int32
-from .isa import Isa
+from .builder import Builder, Pointer, int32
+from .depthwise import store_first
+from .epilogue import evaluate
 from .kernel import Kernel
-from .lazy import Leaf
+from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .matmul import row_operand
 from .register_tile import RegisterTile
 from .tensor import Tensor
 
 __all__ = ["SparseMatmul"]
+
+_AT_ONCE = 4  # blocks, so that the latency of a multiply-add is hidden
+_MOST_ROWS = 4  # rows of activations that use a block while it is in a register
 
 
 @dataclass(eq=False)
@@ -32,37 +36,34 @@ class SparseMatmul(Kernel):
     bias: Tensor | None
     out: Tensor
     block_rows: int
-    vectors: int
+    epilogue: Lazy
     family = "sparse-gemm"
 
     def reads(self) -> Sequence[Tensor]:
-        return [self.left, *self.weights] + ([self.bias] if self.bias else [])
+        own = [self.left, *self.weights] + ([self.bias] if self.bias else [])
+        return list({id(t): t for t in [*own, *leaves(self.epilogue)]}.values())
 
     def writes(self) -> Sequence[Tensor]:
         return (self.out,)
 
-    def few_rows(self, isa: Isa) -> bool:
-        """Whether lanes would be empty with one row of activations in each."""
-        return self.left.shape[0] * 2 < isa.lanes or self.left.shape[0] < 4
-
-    def scratch_bytes(self, isa: Isa) -> int:
-        return 0 if self.few_rows(isa) else self.left.shape[1] * self.vectors * isa.lanes * 4
-
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
-        return ("sparse-gemm", self.block_rows, self.vectors, self.bias is not None, *tensors)
+        shared = sharing(self.reads(), self.epilogue)
+        return ("sparse-gemm", self.block_rows, self.bias is not None, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         work = _Work(self, b, pointers)
-        if self.few_rows(b.isa):
-            work.vectors_of_outputs()
-            return
-        assert scratch is not None
-        rows, lanes = self.left.shape[0], b.isa.lanes
-        width = min(self.vectors, -(-rows // lanes))
-        with b.split(-(-rows // (width * lanes))) as t:
-            work.row_tile(b.let(t * (width * lanes)), width, scratch)
+        rows, outputs = self.out.shape
+        full, tail = divmod(outputs, self.block_rows)
+        for first in range(0, rows, _MOST_ROWS):
+            count = min(_MOST_ROWS, rows - first)
+            if full:
+                with b.split(full) as block:
+                    work.block(block, first, count, self.block_rows)
+            if tail:
+                with b.when(b.thread == 0):
+                    work.block(int32(full), first, count, tail)
 
 
 @dataclass
@@ -74,63 +75,45 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def _bias(self, output: Any) -> Any:
-        bias = self.kernel.bias
-        return constant(0.0, "float32") if bias is None else self.pointer(bias).load(output)
-
-    def vectors_of_outputs(self) -> None:
-        """One vector of R outputs at a time, for each row of activations."""
+    def block(self, block: Any, first: int, count: int, height: int) -> None:
+        """`height` ≤ R outputs of `count` rows of activations from `first`."""
         k, b, r = self.kernel, self.b, self.kernel.block_rows
-        rows, depth = k.left.shape
-        outputs = k.out.shape[1]
-        values, columns, starts = (self.pointer(t) for t in k.weights)
-        left, out = self.pointer(k.left), self.pointer(k.out)
-        with b.split(-(-outputs // r)) as block:
-            begin = b.let(starts.load(block))
-            count = b.let(starts.load(block + 1) - begin)
-            with b.loop(rows) as m:
-                total = b.stack("float32", r)
-                b.store(total, 0, constant(0.0, "float32", r))
-                with b.loop(count, begin) as i:
-                    scalar = b.let(left.load(m * depth + columns.load(i)))
-                    x = scalar if r == 1 else tir.Broadcast(scalar, r)
-                    b.store(total, 0, values.load(i * r, r) * x + total.load(0, r))
-                for row in range(r):
-                    n = block * r + row
-                    with b.when(n < outputs):
-                        b.store(out, m * outputs + n, total.load(row) + self._bias(n))
+        starts = self.pointer(k.weights[2])
+        begin = b.let(starts.load(block))
+        blocks = b.let(starts.load(block + 1) - begin)
+        tile = RegisterTile(b, _AT_ONCE, count, r)
+        tile.start()
+        rounds = b.let(tir.truncdiv(blocks, int32(_AT_ONCE)))
+        with b.loop(rounds) as i:
+            at = b.let(begin + i * _AT_ONCE)
+            for lane in range(_AT_ONCE):
+                self._add(tile, lane, at + lane, first, count)
+        rest = b.let(begin + rounds * _AT_ONCE)
+        with b.loop(b.let(begin + blocks - rest), rest) as at:
+            self._add(tile, 0, at, first, count)
+        for m in range(count):
+            total = tile.get(0, m)
+            for lane in range(1, _AT_ONCE):
+                total = total + tile.get(lane, m)
+            self._store(b.hold(total), block, first + m, height)
 
-    def row_tile(self, first: Any, width: int, panel: Pointer) -> None:
-        """All outputs of `width` vectors of activation rows; rows past the last are read as the last."""
+    def _add(self, tile: RegisterTile, lane: int, at: Any, first: int, count: int) -> None:
         k, b, r = self.kernel, self.b, self.kernel.block_rows
-        rows = k.left.shape[0]
-        lanes, outputs = b.isa.lanes, k.out.shape[1]
-        self._transpose_in(first, width, panel)
-        values, columns, starts = (self.pointer(t) for t in k.weights)
-        out, row = self.pointer(k.out), width * lanes
-        count = b.let(tir.min(int32(row), rows - first))
-        with b.loop(-(-outputs // r)) as block:
-            begin = b.let(starts.load(block))
-            tile = RegisterTile(b, r, width, lanes)
-            tile.start()
-            with b.loop(b.let(starts.load(block + 1) - begin), begin) as i:
-                at, w = b.let(columns.load(i) * row), b.let(i * r)
-                tile.accumulate(lambda q: values.load(w + q), lambda j: panel.load(at + j * lanes, lanes))
-            spill = [b.stack("float32", lanes) for _ in range(width)]
-            for q in range(r):
-                n = b.let(block * r + q)
-                with b.when(n < outputs):
-                    bias = b.let(self._bias(n))
-                    for j in range(width):
-                        b.store(spill[j], 0, tile.get(q, j) + tir.Broadcast(bias, lanes))
-                        with b.loop(tir.max(tir.min(int32(lanes), count - j * lanes), int32(0))) as lane:
-                            b.store(out, (first + j * lanes + lane) * outputs + n, spill[j].load(lane))
+        values, columns = self.pointer(k.weights[0]), self.pointer(k.weights[1])
+        weights = b.hold(values.load(at * r, r))
+        column = b.let(columns.load(at))
+        for m in range(count):
+            x = self.pointer(k.left).load(column + (first + m) * k.left.shape[1])
+            x = x if r == 1 else tir.Broadcast(x, r)
+            tile.set(lane, m, b.isa.multiply_add(weights, x, tile.get(lane, m)))
 
-    def _transpose_in(self, first: Any, width: int, panel: Pointer) -> None:
-        k, b = self.kernel, self.b
-        rows, depth = k.left.shape
-        left, row = self.pointer(k.left), width * b.isa.lanes
-        with b.loop(row) as m:
-            start = b.let(tir.min(first + m, int32(rows - 1)) * depth)
-            with b.loop(depth) as c:
-                b.store(panel, c * row + m, left.load(start + c))
+    def _store(self, total: Any, block: Any, row: int, height: int) -> None:
+        k, b, r = self.kernel, self.b, self.kernel.block_rows
+        scope, first = Scope(b, self.pointers), block * r
+        if k.bias is not None:
+            total = b.hold(total + self.pointer(k.bias).load(first, r))
+        index: list[Any] = []
+        result = evaluate(
+            k.epilogue, scope, total, lambda leaf: row_operand(scope, leaf, index, int32(row), first, r)
+        )
+        store_first(b, self.pointer(k.out), row * k.out.shape[1] + first, result, r, height)

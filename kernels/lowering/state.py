@@ -16,6 +16,7 @@ from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
+from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..program import LayerInfo
 from .weights import WeightPool
 
@@ -72,6 +73,9 @@ class Lowering:
     absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel
     layers: list[LayerInfo] = field(default_factory=list)
     encodings: dict[ir.Value, str] = field(default_factory=dict)  # format of a decoded weight
+    turned: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict
+    )  # id(t) -> t, its feature-major copy
 
     # ---- reading ----------------------------------------------------------------------------
     def constant(self, value: ir.Value | None) -> np.ndarray | None:
@@ -111,7 +115,10 @@ class Lowering:
     def copy(self, tensor: Tensor) -> Tensor:
         """A row-major copy in the arena."""
         out = self.new_tensor(tensor.name, tensor.dtype, tensor.shape)
-        self.steps.append(ElementwiseKernel(Leaf(tensor), out))
+        turned = is_feature_major(tensor) and tensor.dtype == "float32"
+        self.steps.append(
+            TransposeMatrix.to_rows(tensor, out) if turned else ElementwiseKernel(Leaf(tensor), out)
+        )
         return out
 
     # ---- writing ----------------------------------------------------------------------------

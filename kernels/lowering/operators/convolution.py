@@ -123,7 +123,7 @@ def convolved(
     kernel = Convolution(
         source, (), bias, out, window, groups, weights.shape[1] * groups, tile, tree, layout, choice.rows
     )
-    kernel.weights = _pack(state, node, matrix, kernel)
+    kernel.weights = pack_weights(state, node, matrix, kernel)
     state.steps.append(kernel)
     report_layer(state, node, weights, out, choice.with_tile(tile), epilogue)
     return out
@@ -136,7 +136,10 @@ def _padded_output(state: Lowering, name: str | None, shape: tuple[int, ...]) ->
     return state.new_tensor(name or "conv", "float32", shape, (c * plane, plane, w, 1))
 
 
-def _pack(state: Lowering, node: ir.Node, matrix: np.ndarray, kernel: Convolution) -> tuple[Tensor, ...]:
+def pack_weights(
+    state: Lowering, node: ir.Node, matrix: np.ndarray, kernel: Convolution
+) -> tuple[Tensor, ...]:
+    """Weights (groups, M / groups, K) as `kernel` reads them."""
     name, rows = f"{node.name}.weight", kernel.block_rows
     if not rows:
         packed = np.concatenate([pack_rows(group, kernel.tile[0]) for group in matrix])

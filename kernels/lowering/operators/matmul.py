@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -9,19 +10,24 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.convolution import Convolution
 from ...cpu.epilogue import Accumulator
 from ...cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
 from ...cpu.matmul import Matmul
+from ...cpu.pixel_tile import best_pixel_tile
 from ...cpu.register_tile import best_tile
 from ...cpu.sparse_matmul import SparseMatmul
-from ...cpu.tensor import Tensor, contiguous
+from ...cpu.tensor import Tensor
+from ...cpu.window import Window
 from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice, choose_rows
+from ..feature_major import as_image, feature_major, image_tree, matrix_view, new_feature_major, row_tree
 from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_columns, sparse_rows
 from ..registry import lowers
 from ..report import report_layer
 from ..state import Lowering, filled_shape
+from .convolution import pack_weights
 from .movement import reshaped, source_of, transposed
 
 
@@ -33,9 +39,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
     _require_float32(node, left)
     weights = state.constant(node.inputs[1])
     if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
-        epilogue = _grow(state, node, shape)
-        product = _by_weight(state, node, left, weights, None, shape, epilogue)
-        _finish(state, node, epilogue, product)
+        _by_weight(state, node, left, weights, None, None, shape)
         return
     right = source_of(state, node, 1)
     if len(left.shape) == 1:
@@ -63,11 +67,8 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
     if weights is not None:
         matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
         bias, rest = _bias(state, node, addend, beta, shape)
-        epilogue = (
-            _grow(state, node, shape) if rest is None else Epilogue(Accumulator(shape), node.outputs[0])
-        )
-        product = _by_weight(state, node, left, matrix.astype(np.float32), bias, shape, epilogue)
-        _finish(state, node, epilogue, product if rest is None else _add(state, product, rest, beta))
+        after = None if rest is None else lambda product: _add(state, product, rest, beta)
+        _by_weight(state, node, left, matrix.astype(np.float32), bias, after, shape)
         return
     right = source_of(state, node, 1)
     right = transposed(state, right, (1, 0)) if flag(node, "transB") else right
@@ -134,39 +135,53 @@ def _by_weight(
     left: Lazy,
     weights: np.ndarray,
     bias: Tensor | None,
+    after: Callable[[Lazy], Lazy] | None,
     shape: tuple[int, ...],
-    epilogue: Epilogue,
-) -> Lazy:
-    """(…, M, K) · (K, N) with the batch axes folded into M where the epilogue allows."""
-    source = state.dense(left, node.name or "matmul_in")
+) -> None:
+    """(…, M, K) · (K, N) and the elementwise nodes behind it; `after` is applied where these must wait."""
+    source = state.tensor(left, node.name or "matmul_in")
     depth, columns = weights.shape
     require_equal(node, "inner sizes", depth, source.shape[-1])
     require_equal(node, "output sizes", (*source.shape[:-1], columns), shape)
-    rows = prod(shape[:-1])
-    out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    fold = len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree))
-    operand, target = source, out
-    if fold:
-        operand = source.view((rows, depth), contiguous((rows, depth)))
-        target = out.view((rows, columns), contiguous((rows, columns)))
-    choice = (
-        choose_rows(state.isa, np.ascontiguousarray(weights.T)) if fold else Choice("gemm", 0, "", "batched")
+    choice = choose_rows(state.isa, np.ascontiguousarray(weights.T))
+    lower_product = _sparse if choice.rows else _dense
+    fits = _fits_sparse if choice.rows else _fits
+    plain = Epilogue(Accumulator(shape), node.outputs[0])
+    epilogue = (
+        plain
+        if after
+        else grow_epilogue(state, node.outputs[0], shape, lambda t: fits(t, shape, state.isa.lanes))
     )
-    if choice.rows and not epilogue.nodes:
-        _sparse(state, node, operand, weights, bias, target, choice)
-    else:
-        choice = choice if not choice.rows else Choice("gemm", 0, "", "epilogue")
-        vectors = -(-columns // state.isa.lanes)
-        tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8)
-        panels = state.pool.add(
-            f"{node.name}.weight",
-            pack_columns(weights, state.isa.lanes, tile[1]),
-            f"panels of {tile[1]} vectors",
-        )
-        state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
-        choice = choice.with_tile(tile)
+    out, choice = lower_product(state, node, source, weights, bias, shape, choice, epilogue)
     report_layer(state, node, weights, out, choice, epilogue)
-    return Leaf(out)
+    _finish(state, node, epilogue, after(Leaf(out)) if after else Leaf(out))
+
+
+def _dense(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    weights: np.ndarray,
+    bias: Tensor | None,
+    shape: tuple[int, ...],
+    choice: Choice,
+    epilogue: Epilogue,
+) -> tuple[Tensor, Choice]:
+    """Row-major products; batch axes are folded into rows where the epilogue allows."""
+    operand = state.dense(Leaf(source), node.name or "matmul_in")
+    out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
+    target = out
+    if len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree)):
+        operand, target = matrix_view(operand), matrix_view(out)
+    vectors = -(-shape[-1] // state.isa.lanes)
+    tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8)
+    panels = state.pool.add(
+        f"{node.name}.weight",
+        pack_columns(weights, state.isa.lanes, tile[1]),
+        f"panels of {tile[1]} vectors",
+    )
+    state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
+    return out, choice.with_tile(tile)
 
 
 def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
@@ -175,23 +190,61 @@ def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     return tensor.size == 1 or row or (tensor.shape == shape and tensor.is_contiguous)
 
 
+def _fits_sparse(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
+    """Operands of a sparse product's epilogue: one value, one row, or a whole tensor of any layout."""
+    row = bool(tensor.shape) and tensor.size == tensor.shape[-1] == shape[-1]
+    return tensor.size == 1 or row or tensor.shape == shape
+
+
 def _sparse(
     state: Lowering,
     node: ir.Node,
     source: Tensor,
     weights: np.ndarray,
     bias: Tensor | None,
-    out: Tensor,
+    shape: tuple[int, ...],
     choice: Choice,
-) -> None:
-    sparse = sparse_rows(np.ascontiguousarray(weights.T), choice.rows)
+    epilogue: Epilogue,
+) -> tuple[Tensor, Choice]:
+    """Few rows: vectors of outputs. Many: a 1×1 convolution over feature-major activations."""
+    rows, matrix = prod(shape[:-1]), np.ascontiguousarray(weights.T)
+    if rows < 4 or rows * 2 < state.isa.lanes:
+        return _few_rows(state, node, source, matrix, bias, shape, choice, epilogue)
+    tile = best_pixel_tile(state.isa, len(matrix), rows, choice.rows)
+    image = as_image(feature_major(state, source))
+    out = new_feature_major(state, epilogue.value.name or "matmul", shape)
+    tree = image_tree(state, epilogue.tree, shape)
+    window = Window((1, rows), (1, rows), (1, 1))
+    kernel = Convolution(
+        image, (), bias, as_image(out), window, 1, len(weights), tile, tree, block_rows=choice.rows
+    )
+    kernel.weights = pack_weights(state, node, matrix[None], kernel)
+    state.steps.append(kernel)
+    return out, choice.with_tile(tile)
+
+
+def _few_rows(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    matrix: np.ndarray,
+    bias: Tensor | None,
+    shape: tuple[int, ...],
+    choice: Choice,
+    epilogue: Epilogue,
+) -> tuple[Tensor, Choice]:
     packing, name = f"block-sparse {choice.rows}x1", f"{node.name}.weight"
+    sparse = sparse_rows(matrix, choice.rows)
     parts = (
         state.pool.add(name, sparse.values, packing),
         state.pool.add(f"{name}.columns", sparse.columns, packing),
         state.pool.add(f"{name}.starts", sparse.starts, packing),
     )
-    state.steps.append(SparseMatmul(source, parts, bias, out, choice.rows, choice.vectors))
+    out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
+    tree = row_tree(state, epilogue.tree, shape)
+    left = matrix_view(state.dense(Leaf(source)))
+    state.steps.append(SparseMatmul(left, parts, bias, matrix_view(out), choice.rows, tree))
+    return out, choice.with_tile((choice.rows, 1))
 
 
 def _by_activation(
