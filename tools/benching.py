@@ -24,7 +24,7 @@ from .engines import Choice, parse_choice
 
 __all__ = ["Contestant", "Timing", "Worker", "bench", "interleave"]
 
-_WARM_UP_TURNS = 1
+_WARM_UP = 5  # times as long as a turn: JavaScript engines compile hot code anew while they run
 _SECONDS_TO_END = 10
 
 
@@ -197,17 +197,18 @@ def interleave(
 ) -> list[list[int]]:
     """Nanoseconds of every run of each contestant.
 
-    After a warm-up turn each, every round gives each one turn, so that a machine that slows down slows all
-    of them.
+    After a long warm-up turn each, every round gives each one turn, so that a machine that slows down slows
+    all of them.
     """
     times: list[list[int]] = [[] for _ in contestants]
-    total = (rounds + _WARM_UP_TURNS) * len(contestants)
-    for turn in range(rounds + _WARM_UP_TURNS):
+    total = (rounds + 1) * len(contestants)
+    for index, contestant in enumerate(contestants):
+        progress(contestant.name, index, total)
+        contestant.turn(_WARM_UP * turn_seconds)
+    for turn in range(1, rounds + 1):
         for index, contestant in enumerate(contestants):
             progress(contestant.name, turn * len(contestants) + index, total)
-            measured = contestant.turn(turn_seconds)
-            if turn >= _WARM_UP_TURNS:
-                times[index] += measured
+            times[index] += contestant.turn(turn_seconds)
     return times
 
 
