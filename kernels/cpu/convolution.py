@@ -16,12 +16,13 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, Pointer, constant, int32
+from .builder import Builder, Pointer, int32
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .pixel_tile import PixelRun, PixelTile, pixel_runs
+from .plane_reader import PlaneReader
 from .planes import PlaneLayout
 from .tensor import Tensor
 from .window import Window
@@ -248,7 +249,7 @@ class _Work:
         plane = k.source.strides[1] if k.layout is None else k.source.strides[0]
         image = self.n * (k.source.strides[0] if k.layout is None else plane * k.channels)
         start = b.let(image + self.g * (per_group * plane))
-        readers = [self._reader(pixel, j) for j in range(width)]
+        readers = [self._reader(b.let(pixel + j * b.isa.lanes)) for j in range(width)]
         lanes, taps = b.isa.lanes, k.window.taps
         source = self.pointer(k.source)
         with b.loop(per_group) as c:
@@ -259,28 +260,12 @@ class _Work:
                 for j, read in enumerate(readers):
                     b.store(self.scratch, row + j * lanes, read(source, from_plane + shift))
 
-    def _reader(self, pixel: Any, j: int) -> Callable[[Pointer, Any], Any]:
-        """Reads one vector of output pixels, which may cross rows of the plane, for any tap."""
-        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        first = b.let(pixel + j * lanes)
+    def _reader(self, first: Any) -> Callable[[Pointer, Any], Any]:
+        """Reads one vector of output pixels for any tap."""
+        k, lanes = self.kernel, self.b.isa.lanes
         if k.layout is None:
             return lambda source, plane: source.load(plane + first, lanes)
-        width = k.window.out_size[1]
-        x = b.let(tir.truncmod(first, int32(width)))
-        base = b.let(tir.truncdiv(first, int32(width)) * k.layout.pixel_row + x)
-        crossings = 0 if width % lanes == 0 else -(-(lanes - 1) // width)
-        ramp = tir.Ramp(int32(0), int32(1), lanes)
-        step = k.layout.pixel_row - width
-        # not named by `let`: TVM's simplifier refuses to bind vectors of booleans; LLVM hoists them
-        masks = [tir.GE(ramp + x, constant(i * width, "int32", lanes)) for i in range(1, crossings + 1)]
-
-        def read(source: Pointer, plane: Any) -> Any:
-            value = source.load(plane + base, lanes)
-            for i, mask in enumerate(masks, 1):
-                value = tir.Select(mask, source.load(plane + (base + i * step), lanes), value)
-            return value
-
-        return read
+        return PlaneReader(self.b, k.layout, first).read
 
 
 def operand_vector(

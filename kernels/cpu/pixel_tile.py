@@ -19,7 +19,7 @@ from .builder import STACK_BYTES, Builder, Pointer, constant
 from .isa import Isa
 from .register_tile import RegisterTile, fits, scalars, step_time
 
-__all__ = ["PixelRun", "PixelTile", "best_pixel_tile", "pixel_runs"]
+__all__ = ["PixelRun", "PixelTile", "best_pixel_tile", "pixel_runs", "tile_time"]
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,15 @@ def best_pixel_tile(isa: Isa, rows: int, pixels: int, height: int = 0) -> tuple[
         for mr in heights:
             if not fits(isa, mr, nv):
                 break
-            cost = _time(isa, rows, pixels, mr, nv)
+            cost = tile_time(isa, rows, pixels, (mr, nv))
             if best is None or cost < best[0] * (1 - 1e-9):
                 best = (cost, mr, nv)
     return (best[1], best[2]) if best else (heights[0], 1)
 
 
-def _time(isa: Isa, rows: int, pixels: int, mr: int, nv: int) -> float:
+def tile_time(isa: Isa, rows: int, pixels: int, tile: tuple[int, int]) -> float:
+    """Cycles, roughly, that one input channel takes for all outputs."""
+    mr, nv = tile
     blocks = [(h, n) for h, n in ((mr, rows // mr), (rows % mr, 1)) if h and n]
     return sum(
         run.count * n * step_time(isa, h, run.vectors, run.left * len(_pieces(h, isa.lanes)))
@@ -127,6 +129,15 @@ class PixelTile:
             for slot, (row, size) in zip(pixel, self.pieces, strict=True):
                 start = constant(0.0, "float32", size) if bias is None else bias.load(first_row + row, size)
                 b.store(slot, 0, start)
+
+    def resume(self, read: Callable[[Any, int, int], Any]) -> None:
+        """Takes up sums that `finish` handed out: `read(row, place, lanes)`, places counted in pixels."""
+        b, lanes = self.b, self.lanes
+        self.body.start(lambda r, j: read(r, j * lanes, lanes))
+        for p, pixel in enumerate(self._rest):
+            for slot, (row, size) in zip(pixel, self.pieces, strict=True):
+                for i in range(size):
+                    b.store(slot, i, read(row + i, self.body.vectors * lanes + p, 1))
 
     def accumulate(self, weights: Pointer, w: Any, columns: Pointer, at: Any) -> None:
         """Adds the product of the scalars at `weights[w]` and the pixels at `columns[at]`."""

@@ -37,8 +37,11 @@ class Choice:
         return replace(self, tile=f"{tile[0]}x{tile[1]}v")
 
 
-def choose_rows(isa: Isa, matrix: np.ndarray | None) -> Choice:
-    """The kernel for weights (M, K); None when the layer has no sparse kernel."""
+def choose_rows(isa: Isa, matrix: np.ndarray | None, dense_time: float = 1.0) -> Choice:
+    """The kernel for weights (M, K); None when the layer has no sparse kernel.
+
+    `dense_time` is that of the best kernel for dense weights, as a share of the direct sum's.
+    """
     dense = "gemm"
     if matrix is None:
         return Choice(dense, 0, "", "grouped: no sparse kernel")
@@ -55,7 +58,7 @@ def choose_rows(isa: Isa, matrix: np.ndarray | None) -> Choice:
             best = (cost, rows, kept)
     assert best is not None
     cost, rows, kept = best
-    if cost >= 1.0:
+    if cost >= dense_time:
         return Choice(
             dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster"
         )

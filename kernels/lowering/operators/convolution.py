@@ -12,11 +12,12 @@ from gossamer.runtime.errors import UnsupportedError
 from ...cpu.convolution import Convolution
 from ...cpu.depthwise import Depthwise
 from ...cpu.epilogue import Accumulator
-from ...cpu.lazy import Leaf
+from ...cpu.lazy import Lazy, Leaf
 from ...cpu.pixel_tile import best_pixel_tile
 from ...cpu.planes import PadPlanes, PlaneLayout
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
+from ...cpu.winograd import Winograd, tile_window
 from ..attributes import describe, integer, require_equal
 from ..choice import Choice, choose_rows
 from ..fusion import Epilogue, grow_epilogue
@@ -25,6 +26,7 @@ from ..registry import lowers
 from ..report import report_layer
 from ..state import Lowering, filled_shape
 from ..windows import window_of
+from ..winograd import Plan, pack_taps, plan_winograd
 
 
 @lowers("Conv")
@@ -117,7 +119,17 @@ def convolved(
         )
         return out
     matrix = weights.reshape(groups, len(weights) // groups, -1)
-    choice = choose_rows(state.isa, matrix.reshape(len(weights), -1) if groups == 1 else None)
+    plan = plan_winograd(state.isa, window, source.shape[1], len(weights), groups)
+    flat = matrix.reshape(len(weights), -1) if groups == 1 else None
+    choice = choose_rows(state.isa, flat, plan.time if plan else 1.0)
+    if plan and not choice.rows:
+        step = _winograd(state, node, source, weights, bias, out, window, tree, plan)
+        state.steps.append(step)
+        reason = f"F({plan.outputs}x{plan.outputs}, 3x3): estimated {plan.time:.2f} of the direct sum's time"
+        report_layer(
+            state, node, weights, out, Choice("winograd", 0, "", reason).with_tile(plan.tile), epilogue
+        )
+        return out
     tile = best_pixel_tile(state.isa, matrix.shape[1], window.pixels, choice.rows)
     layout, source = _planes(state, node, source, window)
     kernel = Convolution(
@@ -164,6 +176,31 @@ def _planes(
         if not flat or (source.place == "input" and window.pixels % lanes):
             source = state.copy(source)
         return None, source
+    return _padded_planes(state, node, source, window)
+
+
+def _winograd(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    weights: np.ndarray,
+    bias: Tensor | None,
+    out: Tensor,
+    window: Window,
+    epilogue: Lazy,
+    plan: Plan,
+) -> Winograd:
+    taps = state.pool.add(f"{node.name}.weight", pack_taps(weights, plan.tile[0]), "taps of row blocks")
+    channels = source.shape[1]
+    layout, planes = _padded_planes(state, node, source, tile_window(window, plan.outputs))
+    sizes = (plan.outputs, plan.block_tiles, plan.chunk)
+    return Winograd(planes, taps, bias, out, window, channels, plan.tile, epilogue, layout, *sizes)
+
+
+def _padded_planes(
+    state: Lowering, node: ir.Node, source: Tensor, window: Window
+) -> tuple[PlaneLayout, Tensor]:
+    lanes = state.isa.lanes
     layout = PlaneLayout.of(window, lanes)
     planes = source.shape[0] * source.shape[1]
     size = planes * layout.size + layout.slack(lanes)
