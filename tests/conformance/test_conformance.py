@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
 from .graphs import Case, merge
@@ -54,6 +54,7 @@ def test_drawn_cases_agree_with_the_definition(
         derandomize=not batches,  # the same cases every time, unless many are asked for
         deadline=None,
         database=None,
+        verbosity=Verbosity.quiet,  # it would print every array
         phases=[Phase.generate],  # a fault names its case, which can be run alone: nothing to shrink
         suppress_health_check=list(HealthCheck),
     )
