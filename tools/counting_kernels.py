@@ -14,7 +14,6 @@ from .counting import Count, find_counter, open_counted
 __all__ = ["KernelCount", "count_kernels"]
 
 _LANES = 4  # float32 in a vector register
-_RUNS = 2  # the last one is counted
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def count_kernels(path: Path, seed: int = 0) -> list[KernelCount]:
         counted = find_counter(
             Path(scratch)
         ).count(
-            lambda options: run_emulated(artifact, feeds, repeats=_RUNS, options=options, mark_kernels=True),
+            lambda options: run_emulated(artifact, feeds, options=options, mark_kernels=True),
             spans=len(steps) + 1,  # and what comes after the last kernel
         )[:-1]
     total = sum(sum(by.values()) for by in counted)
