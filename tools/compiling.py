@@ -201,5 +201,5 @@ def _build(front: _Front, target: Target, place: Path, options: CompileOptions, 
 
     steps(f"{target.name}: verifying")
     checks = tuple(check_artifact(place, target, front.reference))
-    require_agreement(target, checks)
+    require_agreement(target, checks, front.reference.sensitivity)
     return replace(artifact, checks=checks)
