@@ -41,7 +41,8 @@ class Reference:
         self.expected: Arrays = dict(zip((o.name for o in onnx_io(source)[1]), outputs, strict=True))
 
     def sensitivity(self) -> dict[str, float]:
-        """By output: the largest change, in spreads, in three runs whose inputs differ by one unit in the last
+        """By output: the largest change, in spreads, in three runs whose inputs differ by one unit in the
+        last
         place. Only a model that amplifies rounding errors gives more than a few millionths."""
         from gossamer.passes.reference import run_onnx
 
