@@ -1,8 +1,7 @@
 """Depthwise convolution: every output channel reads one input channel.
 
-A channel's plane is copied once into padded scratch, then rows are computed in vectors without any test for
-borders. Whole vectors are stored even where a row ends inside one: the next row overwrites the excess, and
-the last row is stored exactly.
+A block of output rows is computed at once, one vector wide: an input vector, once loaded, feeds every row
+whose window covers it. Window columns are the outer loop, so that few weights are in registers at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
-from .planes import PlaneLayout, emit_plane
+from .register_tile import RegisterTile
+from .sweep import Sweep, WindowReader, column_groups, narrow_lanes
 from .tensor import Tensor
 from .window import Window
 
@@ -28,7 +28,8 @@ __all__ = ["Depthwise"]
 
 @dataclass(eq=False)
 class Depthwise(Kernel):
-    """`source`: (N, C, H, W); `weights`: (M, KH · KW) with M a multiple of C; `out`: (N, M, OH, OW)."""
+    """`source`: (N, C, H, W) with rows without gaps; `weights`: (M, KH · KW) with M a multiple of C;
+    `out`: (N, M, OH, OW) in planes of whole vectors. See `readable` for where `source` may lie."""
 
     source: Tensor
     weights: Tensor
@@ -45,28 +46,30 @@ class Depthwise(Kernel):
     def writes(self) -> Sequence[Tensor]:
         return (self.out,)
 
+    @staticmethod
+    def readable(source: Tensor, window: Window, isa: Isa) -> bool:
+        """Whether `source` is read as it lies: rows without gaps, and memory behind it where rows are so
+        narrow that vectors reach past the last one."""
+        lanes = narrow_lanes(isa.lanes, window.out_size[1])
+        within = window.in_size[1] >= window.strides[1] * lanes
+        return source.strides[3] == 1 and (within or source.place == "arena")
+
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
         shared = sharing(self.reads(), self.epilogue)
         return ("depthwise", self.window, self.bias is not None, self.epilogue.key, shared, *tensors)
 
-    def lanes(self, isa: Isa) -> int:
-        """Vector length: no wider than a row needs."""
-        lanes = isa.lanes
-        while lanes > 4 and lanes // 2 >= self.window.out_size[1]:
-            lanes //= 2
-        return lanes
-
-    def layout(self, isa: Isa) -> PlaneLayout:
-        return PlaneLayout.of(self.window, self.lanes(isa))
-
-    def scratch_bytes(self, isa: Isa) -> int:
-        layout = self.layout(isa)
-        return 4 * (layout.size + layout.slack(isa.lanes))
+    def sweep(self, isa: Isa) -> Sweep:
+        """The blocks this kernel works in."""
+        height, width = self.window.out_size
+        lanes = narrow_lanes(isa.lanes, width)
+        free = height
+        if width < lanes:  # a vector reaches past its row; it must not reach past the plane
+            free = max(0, min(height, (self.out.strides[1] - lanes) // width + 1))
+        return Sweep(self.window, lanes, _block_rows(self.window, isa.registers), free)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
-        assert scratch is not None
         batch, channels = self.source.shape[:2]
         outputs = self.out.shape[1]
         with b.split(batch * outputs) as plane:
@@ -77,73 +80,88 @@ class Depthwise(Kernel):
             )
             c = m if outputs == channels else tir.truncdiv(m, int32(outputs // channels))
             start = b.let(n * self.source.strides[0] + c * self.source.strides[1])
-            layout = self.layout(b.isa)
-            emit_plane(b, layout, pointers[id(self.source)], start, self.source.strides[2], scratch, int32(0))
-            self._plane(b, pointers, scratch, n, m)
+            sweep = self.sweep(b.isa)
+            source = pointers[id(self.source)]
+            reader = WindowReader(b, self.window, sweep.lanes, source, start, self.source.strides[2])
+            weights = pointers[id(self.weights)]
+            taps = [b.let(weights.load(m * self.window.taps + t), "w") for t in range(self.window.taps)]
+            bias = b.let(pointers[id(self.bias)].load(m)) if self.bias else constant(0.0, "float32")
+            sweep.emit(b, _Block(self, b, Scope(b, pointers), sweep, reader, n, m, taps, bias).emit)
 
-    def _plane(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer, n: Any, m: Any) -> None:
-        weights = pointers[id(self.weights)]
-        taps = [b.let(weights.load(m * self.window.taps + t)) for t in range(self.window.taps)]
-        bias = b.let(pointers[id(self.bias)].load(m)) if self.bias else constant(0.0, "float32")
-        rows = _Rows(self, b, Scope(b, pointers), scratch, n, m, taps, bias)
-        height = self.window.out_size[0]
-        free = self._free_rows(b.isa)
-        if free:
-            with b.loop(free) as y:
-                rows.row(y, exact=False)
-        with b.loop(height - free, free) as y:
-            rows.row(y, exact=True)
 
-    def _free_rows(self, isa: Isa) -> int:
-        """Rows whose whole vectors end inside the plane: later rows overwrite what lies past their end.
+def _block_rows(window: Window, registers: int) -> int:
+    """Rows of a block, by loads or multiply-adds of a plane, whichever are more."""
+    height, (kh, kw) = window.out_size[0], window.kernel
+    span = (kh - 1) * window.dilations[0] + 1
 
-        The plane behind belongs to another thread, which may have finished it.
-        """
-        height, width = self.window.out_size
-        lanes = self.lanes(isa)
-        reach = -(-width // lanes) * lanes
-        inside = (self.out.strides[1] - reach) // width + 1
-        return max(0, min(height - 1, inside))
+    def cost(rows: int) -> int:
+        full, rest = divmod(height, rows)
+        blocks = [rows] * full + ([rest] if rest else [])
+        loads = [kw * ((count - 1) * window.strides[0] + span) for count in blocks]
+        return sum(max(count * kh * kw, n) + 4 for count, n in zip(blocks, loads, strict=True))
+
+    most = 8 if registers >= 32 else 4  # measured: with 16 registers, more rows spill
+    return min(range(1, min(most, height) + 1), key=cost)
 
 
 @dataclass
-class _Rows:
+class _Block:
     kernel: Depthwise
     b: Builder
     scope: Scope
-    scratch: Pointer
+    sweep: Sweep
+    reader: WindowReader
     n: Any
     m: Any
     taps: list[Any]
     bias: Any
 
-    def row(self, y: Any, exact: bool) -> None:
-        """One output row; `exact` writes nothing past its end."""
-        k, b = self.kernel, self.b
-        lanes, width = k.lanes(b.isa), k.window.out_size[1]
-        full, tail = divmod(width, lanes)
-        if full:
-            with b.loop(full) as j:
-                self._vector(y, j * lanes, lanes, lanes)
-        if tail:
-            self._vector(y, int32(full * lanes), lanes, tail if exact else lanes)
+    def emit(self, y: Any, rows: int, x: Any) -> None:
+        """`rows` output rows from y, one vector of columns from x."""
+        b, lanes = self.b, self.sweep.lanes
+        tile = RegisterTile(b, rows, 1, lanes)
+        tile.start(lambda r, j: tir.Broadcast(self.bias, lanes))
+        place = self.reader.place(y, x)
+        for start, columns in column_groups(self.kernel.window):
+            for i in self._input_rows(rows):
+                if self.reader.has_row(y, i):
+                    self._accumulate(tile, place, i, x, start, columns)
+        tile.finish(lambda r, j, value: self._store(y, r, x, value))
 
-    def _vector(self, y: Any, x: Any, lanes: int, keep: int) -> None:
-        k, b = self.kernel, self.b
-        layout, kw = k.layout(b.isa), k.window.kernel[1]
-        at = b.let(y * layout.pixel_row + x)
-        value = tir.Broadcast(self.bias, lanes)
-        for tap, weight in enumerate(self.taps):
-            pixels = self.scratch.load(at + layout.tap(*divmod(tap, kw)), lanes)
-            value = b.let(b.isa.multiply_add(tir.Broadcast(weight, lanes), pixels, value))
-        place = b.let(y * k.window.out_size[1] + x)
+    def _input_rows(self, rows: int) -> list[int]:
+        w = self.kernel.window
+        return sorted(
+            {r * w.strides[0] + k * w.dilations[0] for r in range(rows) for k in range(w.kernel[0])}
+        )
+
+    def _accumulate(
+        self, tile: RegisterTile, place: Any, i: int, x: Any, start: int, columns: list[tuple[int, int]]
+    ) -> None:
+        """Adds what input row i gives to every output row that sees it."""
+        b, w = self.b, self.kernel.window
+        vectors = self.reader.group(place, i, x, start, [phase for _, phase in columns])
+        for (kx, _), pixels in zip(columns, vectors, strict=True):
+            if pixels is None:
+                continue
+            pixels = b.hold(pixels)
+            for r in range(tile.rows):
+                ky, rest = divmod(i - r * w.strides[0], w.dilations[0])
+                if rest == 0 and 0 <= ky < w.kernel[0]:
+                    weight = tir.Broadcast(self.taps[ky * w.kernel[1] + kx], self.sweep.lanes)
+                    tile.set(r, 0, b.isa.multiply_add(weight, pixels, tile.get(r, 0)))
+
+    def _store(self, y: Any, r: int, x: Any, value: Any) -> None:
+        k, b, lanes = self.kernel, self.b, self.sweep.lanes
+        width = k.window.out_size[1]
+        place = b.let((y + r) * width + int32(x))
 
         def operand(leaf: Leaf) -> Any:
             return operand_vector(self.scope, leaf, k.out, self.n, self.m, place, lanes)
 
-        result = b.let(evaluate(k.epilogue, self.scope, value, operand))
+        result = b.hold(evaluate(k.epilogue, self.scope, value, operand))
         offset = self.n * k.out.strides[0] + self.m * k.out.strides[1] + place
-        store_first(b, self.scope.pointers[id(k.out)], offset, result, lanes, keep)
+        free = not isinstance(y, int) or y + r < self.sweep.free_rows
+        store_first(b, self.scope.pointers[id(k.out)], offset, result, lanes, lanes if free else width)
 
 
 def store_first(b: Builder, out: Pointer, offset: Any, value: Any, lanes: int, keep: int) -> None:

@@ -84,7 +84,7 @@ def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
     if tensor.size == 1:
         return True
     if tensor.shape == shape:
-        whole = tensor.place != "input" or prod(shape[2:]) % lanes == 0
+        whole = tensor.place != "input" or (prod(shape[2:]) % lanes == 0 and shape[3] >= lanes)
         return whole and tensor.strides[3] == 1 and tensor.strides[2] == shape[3]
     rank = len(tensor.shape)
     per_channel = rank >= 3 and tensor.shape[-2:] == (1, 1) and tensor.shape[rank - 3] == shape[1]
@@ -113,6 +113,8 @@ def convolved(
     tree = epilogue.tree if epilogue else Accumulator(shape)
     if groups == source.shape[1] and weights.shape[1] == 1:
         taps = state.pool.add(f"{node.name}.weight", weights.reshape(len(weights), -1), "depthwise")
+        if not Depthwise.readable(source, window, state.isa):
+            source = state.copy(source)
         state.steps.append(Depthwise(source, taps, bias, out, window, tree))
         report_layer(
             state, node, weights, out, Choice("depthwise", 0, "", "one input channel per output"), epilogue
