@@ -90,6 +90,16 @@ def test_the_page_keeps_its_text_around_the_tables(tmp_path: Path, monkeypatch: 
     assert "\nold\n" not in text
 
 
+def test_building_and_measuring_can_be_apart(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = builds.folder.parent
+    words = (work, "--model", "mobilenet-v1", "--part", "threads")
+    assert command(monkeypatch, *words, "--build-only") == 0
+    library = builds.folder / "dense" / "host" / "model.so"
+    built = library.stat().st_mtime_ns
+    assert command(monkeypatch, *words, "--reuse", "--rounds", 1) == 0
+    assert library.stat().st_mtime_ns == built
+
+
 def test_a_page_without_a_place_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,19 +35,27 @@ def command(
     ),
     rounds: int = typer.Option(10, "--rounds", min=1, help="Turns that each engine gets."),
     reuse: bool = typer.Option(False, "--reuse", help="Keep artifacts that are there."),
+    build_only: bool = typer.Option(
+        False, "--build-only", help="Build what the parts need, measure nothing."
+    ),
     no_measure: bool = typer.Option(False, "--no-measure", help="Only write the tables of earlier results."),
 ) -> None:
     """Build, measure and write the tables of docs/benchmarks.md."""
     models = _known("--model", model, list(dict.fromkeys(name for goal in goals() for name in goal.models)))
     parts = _known("--part", part, list(PARTS))
     page_before = output.read_text(encoding="utf-8") if output is not None else ""
-    if not no_measure:
-        options = Options(rounds, tuple(peer))
-        for name in models:
-            builds = Builds(folder, name, reuse=reuse)
-            for wanted in (PARTS[p] for p in parts):
-                if wanted.models is None or name in wanted.models:
-                    write_result(folder, wanted.name, name, wanted.measure(builds, options))
+    for name in [] if no_measure else models:
+        builds = Builds(folder, name, reuse=reuse)
+        for wanted in (PARTS[p] for p in parts):
+            if wanted.models is not None and name not in wanted.models:
+                continue
+            if build_only:
+                wanted.build(builds)
+            else:
+                measured = wanted.measure(builds, Options(rounds, tuple(peer)))
+                write_result(folder, wanted.name, name, measured)
+    if build_only:
+        return
     tables = page(read_results(folder))
     if output is None:
         print(tables)

@@ -11,7 +11,6 @@ from typing import Any
 from gossamer.runtime.manifest import MANIFEST, read_manifest
 
 from ..benching import Timing, bench
-from ..choosing import Choice, parse_choice
 from ..console import note
 from .building import Builds
 
@@ -38,83 +37,92 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Entrant:
+    """What runs in a part: an engine ("" is the path's own), a kind of model, a target (None: the ONNX)."""
+
+    engine: str
+    kind: str
+    target: str | None = None
+
+    def text(self, builds: Builds) -> str:
+        """What `gossamer bench` calls it, built where it has to be. Raises JobError."""
+        path = builds.artifact(self.kind, self.target) if self.target else builds.onnx(self.kind)
+        return f"{self.engine}:{path}" if self.engine else str(path)
+
+
+Entrants = dict[str, Entrant]
+
+
+@dataclass(frozen=True)
 class Part:
-    """One table: the name, the title, what is done for a model, and the models that have it (None: all)."""
+    """One table: its name and title, what runs, how it is measured, the models that have it (None: all)."""
 
     name: str
     title: str
-    measure: Callable[[Builds, Options], Measurement]
+    entrants: Entrants
+    measure_entrants: Callable[[Builds, Entrants, Options], Measurement]
     columns: dict[str, str] = field(default_factory=dict)
     models: tuple[str, ...] | None = None
 
+    def build(self, builds: Builds) -> None:
+        """Build all that runs. Raises JobError."""
+        for entrant in self.entrants.values():
+            entrant.text(builds)
 
-def _native(builds: Builds, options: Options) -> Measurement:
-    models = {
-        "onnxruntime": str(builds.onnx()),
-        **{peer: f"{peer}:{builds.onnx()}" for peer in options.peers},
-        "dense": str(builds.artifact("dense", "host")),
-        "30 %": str(builds.artifact("sparse-30", "host")),
-        "80 %": str(builds.artifact("sparse-80", "host")),
+    def measure(self, builds: Builds, options: Options) -> Measurement:
+        """Build and measure. Raises InputError or JobError."""
+        return self.measure_entrants(builds, self.entrants, options)
+
+
+def _web(place: str) -> Entrants:
+    return {
+        "onnxruntime": Entrant("", "dense"),
+        "onnxruntime-web": Entrant(f"onnxruntime-web@{place}", "dense"),
+        "dense": Entrant(f"gossamer@{place}", "dense", "wasm"),
+        "80 %": Entrant(f"gossamer@{place}", "sparse-80", "wasm"),
+        "90 %": Entrant(f"gossamer@{place}", "sparse-90", "wasm"),
     }
-    return _timed(builds, models, options)
 
 
-def _web(place: str) -> Callable[[Builds, Options], Measurement]:
-    def measure(builds: Builds, options: Options) -> Measurement:
-        ours = f"gossamer@{place}"
-        models = {
-            "onnxruntime": str(builds.onnx()),
-            "onnxruntime-web": f"onnxruntime-web@{place}:{builds.onnx()}",
-            "dense": f"{ours}:{builds.artifact('dense', 'wasm')}",
-            "80 %": f"{ours}:{builds.artifact('sparse-80', 'wasm')}",
-            "90 %": f"{ours}:{builds.artifact('sparse-90', 'wasm')}",
-        }
-        return _timed(builds, models, options)
-
-    return measure
+def _native(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
+    return _timed(builds, {**entrants, **{peer: Entrant(peer, "dense") for peer in options.peers}}, options)
 
 
-def _threads(builds: Builds, options: Options) -> Measurement:
-    path = builds.artifact("dense", "host")
+def _threads(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
+    path = entrants["dense"].text(builds)
     note(f"measuring {path} with 1 and 2 threads")
     timings = bench([path, path], threads=[1, 2], rounds=options.rounds, turn_seconds=_TURN_SECONDS)
     rows = [_row(f"{t.threads} thread{'s' * (t.threads > 1)}", t) for t in timings]
-    commands = (f"gossamer bench {_brief(builds, str(path))} --threads {n}" for n in (1, 2))
+    commands = (f"gossamer bench {_brief(builds, path)} --threads {n}" for n in (1, 2))
     return Measurement("; ".join(commands), rows)
 
 
-def _timed(builds: Builds, models: dict[str, str], options: Options) -> Measurement:
-    choices: list[Choice | str | Path] = [parse_choice(text) for text in models.values()]
-    command = "gossamer bench " + " ".join(_brief(builds, text) for text in models.values())
+def _timed(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
+    texts = [entrant.text(builds) for entrant in entrants.values()]
+    command = "gossamer bench " + " ".join(_brief(builds, text) for text in texts)
     note(command)
-    timings = bench(choices, rounds=options.rounds, turn_seconds=_TURN_SECONDS)
-    return Measurement(command, [_row(what, t) for what, t in zip(models, timings, strict=True)])
+    timings = bench(texts, rounds=options.rounds, turn_seconds=_TURN_SECONDS)
+    return Measurement(command, [_row(what, t) for what, t in zip(entrants, timings, strict=True)])
 
 
 def _row(what: str, timing: Timing) -> Row:
     return {"what": what, "value": timing.median_ms, **timing.to_dict(), "name": ""}
 
 
-def _arm64(builds: Builds, options: Options) -> Measurement:
+def _arm64(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
     from ..counting import count_instructions
 
-    models = {
-        "onnxruntime": builds.onnx(),
-        "dense": builds.artifact("dense", "arm64-linux"),
-        "80 %": builds.artifact("sparse-80", "arm64-linux"),
-    }
-    command = "gossamer bench --count-instructions "
-    command += " ".join(_brief(builds, str(path)) for path in models.values())
+    texts = [entrant.text(builds) for entrant in entrants.values()]
+    command = "gossamer bench --count-instructions " + " ".join(_brief(builds, text) for text in texts)
     note(command)
-    counts = count_instructions(list(models.values()))
     rows = [
         {"what": what, "value": count.total, **count.to_dict(), "name": ""}
-        for what, count in zip(models, counts, strict=True)
+        for what, count in zip(entrants, count_instructions(texts), strict=True)
     ]
     return Measurement(command, rows)
 
 
-def _sizes(builds: Builds, options: Options) -> Measurement:
+def _sizes(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
     rows: list[Row] = []
     for target in ("host", "wasm"):
         made = builds.compilation("dense", target)
@@ -144,14 +152,23 @@ _COUNTS = {
     **{"engine": "engine", "total": "total", "multiply_add": "multiply-add", "vector": "vector"},
     **{"load": "load", "store": "store", "branch": "branch", "other": "other", "ratio": "ratio"},
 }
-PARTS = {
-    part.name: part
-    for part in (
-        Part("native", "Native, one thread", _native, _TIMES),
-        Part("threads", "Native, dense, one and two threads", _threads, _TIMES, ("mobilenet-v1", "resnet50")),
-        Part("node", "WebAssembly in Node, one thread", _web("node"), _TIMES),
-        Part("chromium", "WebAssembly in Chromium, one thread", _web("chromium"), _TIMES),
-        Part("arm64", "AArch64, millions of instructions of one inference", _arm64, _COUNTS),
-        Part("sizes", "Compiling, code, memory", _sizes, {"value": "value"}),
-    )
+_HOST = {"dense": Entrant("", "dense", "host")}
+_NATIVE = {
+    **{"onnxruntime": Entrant("", "dense"), **_HOST},
+    **{f"{share} %": Entrant("", f"sparse-{share}", "host") for share in (30, 80)},
 }
+_ARM64 = {
+    "onnxruntime": Entrant("", "dense"),
+    "dense": Entrant("", "dense", "arm64-linux"),
+    "80 %": Entrant("", "sparse-80", "arm64-linux"),
+}
+_BOTH = {**_HOST, "wasm": Entrant("", "dense", "wasm")}
+_ALL = [
+    Part("native", "Native, one thread", _NATIVE, _native, _TIMES),
+    Part("threads", "Native, one and two threads", _HOST, _threads, _TIMES, ("mobilenet-v1", "resnet50")),
+    Part("node", "WebAssembly in Node, one thread", _web("node"), _timed, _TIMES),
+    Part("chromium", "WebAssembly in Chromium, one thread", _web("chromium"), _timed, _TIMES),
+    Part("arm64", "AArch64, millions of instructions of one inference", _ARM64, _arm64, _COUNTS),
+    Part("sizes", "Compiling, code, memory", _BOTH, _sizes, {"value": "value"}),
+]
+PARTS = {part.name: part for part in _ALL}
