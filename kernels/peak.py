@@ -24,7 +24,7 @@ from .targets import Target
 __all__ = ["FACTORS", "build_peak"]
 
 FACTORS = (0.5, 1.0)  # acc = acc * 0.5 + 1: stays finite, and is no loop invariant
-_TURNS = 1 << 19
+_TURNS = 1 << 15  # some tenths of a millisecond: short enough to be undisturbed now and then
 _SYMBOL = "gossamer_entry_peak"
 
 

@@ -19,11 +19,17 @@ def _number(digits: int) -> Any:
     return lambda value: "" if value is None else f"{value:.{digits}f}"
 
 
+def _layers(names: tuple[str, ...]) -> str:
+    """The first one's name and how many more are computed with it."""
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return (names[0] if names else "")[-_LONGEST_LAYER:] + more
+
+
 def _waited(value: float | None) -> str:
     return f"{value:.3f}" if value else ""
 
 
-_LONGEST_LAYERS = 48  # characters; the end tells layers apart better than the start
+_LONGEST_LAYER = 44  # characters; the end tells layers apart better than the start
 _MEASURED = [
     Column("ms", "ms", _number(3), right=True),
     Column("share", "of all", _percent, right=True),
@@ -35,7 +41,7 @@ _MEASURED = [
 STEP_COLUMNS = [
     Column("step", "#", str, right=True),
     Column("kernel", "kernel"),
-    Column("layers", "layers", lambda names: "+".join(names)[-_LONGEST_LAYERS:]),
+    Column("layers", "layers", _layers),
     Column("shape", "output", lambda shape: "x".join(map(str, shape))),
     Column("tile", "tile"),
 ]

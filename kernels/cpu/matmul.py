@@ -40,6 +40,10 @@ class Matmul(Kernel):
     tile: tuple[int, int]
     epilogue: Lazy
 
+    def __post_init__(self) -> None:
+        self.macs = self.out.size * self.left.shape[-1]
+        self.tile_name = f"{self.tile[0]}x{self.tile[1]}v"
+
     @property
     def family(self) -> str:  # type: ignore[override]
         return "matmul" if self.panels is None else "gemm"

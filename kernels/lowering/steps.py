@@ -10,7 +10,7 @@ from gossamer.runtime.specs import StepSpec
 
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
-from ..cpu.tensor import Tensor
+from ..cpu.tensor import ITEM_BYTES, Tensor
 
 __all__ = ["Origins", "layer_names"]
 
@@ -44,10 +44,17 @@ def _step(kernel: Kernel, names: tuple[str, ...], isa: Isa) -> StepSpec:
         shape=out.shape,
         tile=kernel.tile_name,
         macs=kernel.macs,
-        read_bytes=_bytes(kernel.reads()),
+        read_bytes=_read_bytes(kernel, out),
         written_bytes=_bytes(kernel.writes()),
         scratch_bytes=kernel.scratch_bytes(isa),
     )
+
+
+def _read_bytes(kernel: Kernel, out: Tensor) -> int:
+    """An elementwise kernel, which may gather, reads no more than one element for each that it writes."""
+    if kernel.family != "elementwise":
+        return _bytes(kernel.reads())
+    return sum(min(t.bytes, out.size * ITEM_BYTES[t.dtype]) for t in kernel.reads())
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:

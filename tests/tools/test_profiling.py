@@ -41,7 +41,7 @@ def test_every_kernel_is_listed_with_layer_time_and_work(
 def test_the_tables_name_kernels_and_the_peak(run: Any, artifacts: Path) -> None:
     done = run("bench", "--profile", artifacts / "host", "--threads", "2")
     assert done.code == 0, done.err
-    assert "hidden+act" in done.out
+    assert "hidden +1" in done.out
     assert "2x16" in done.out
     assert "GFLOP/s" in done.err
     assert "threads 2" in done.err
