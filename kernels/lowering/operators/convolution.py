@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 import onnx_ir as ir
 
@@ -84,7 +82,7 @@ def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
     if tensor.size == 1:
         return True
     if tensor.shape == shape:
-        whole = tensor.place != "input" or (prod(shape[2:]) % lanes == 0 and shape[3] >= lanes)
+        whole = tensor.place != "input" or shape[3] % lanes == 0  # some kernels read row by row, all vectors
         return whole and tensor.strides[3] == 1 and tensor.strides[2] == shape[3]
     rank = len(tensor.shape)
     per_channel = rank >= 3 and tensor.shape[-2:] == (1, 1) and tensor.shape[rank - 3] == shape[1]
