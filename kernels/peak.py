@@ -24,7 +24,7 @@ from .targets import Target
 __all__ = ["FACTORS", "build_peak"]
 
 FACTORS = (0.5, 1.0)  # acc = acc * 0.5 + 1: stays finite, and is no loop invariant
-_TURNS = 1 << 15  # some tenths of a millisecond: short enough to be undisturbed now and then
+_MACS = 1 << 24  # some tenths of a millisecond: short enough to be undisturbed now and then
 _SYMBOL = "gossamer_entry_peak"
 
 
@@ -66,6 +66,10 @@ def _row(isa: Isa) -> int:
     return _accumulators(isa) * isa.lanes
 
 
+def _turns(isa: Isa) -> int:
+    return _MACS // _row(isa)
+
+
 class _MultiplyAdds(Kernel):
     """y[thread] = many times y[thread] * x[0] + x[1], all of it in registers."""
 
@@ -73,7 +77,7 @@ class _MultiplyAdds(Kernel):
 
     def __init__(self, factors: Tensor, sums: Tensor, isa: Isa) -> None:
         self._factors, self._sums = factors, sums
-        self.macs = _TURNS * _row(isa)
+        self.macs = _turns(isa) * _row(isa)
 
     def reads(self) -> Sequence[Tensor]:
         return (self._factors,)
@@ -92,7 +96,7 @@ class _MultiplyAdds(Kernel):
         registers = [b.stack("float32", lanes) for _ in range(count)]
         for register in registers:
             b.store(register, 0, addend)
-        with b.loop(_TURNS):
+        with b.loop(_turns(b.isa)):
             for register in registers:
                 b.store(register, 0, b.isa.multiply_add(register.load(0, lanes), factor, addend))
         for i, register in enumerate(registers):
