@@ -27,6 +27,7 @@ from ..packing import pack_columns, sparse_rows
 from ..registry import lowers
 from ..report import report_layer
 from ..state import Lowering, filled_shape
+from .attention import lower_attention
 from .convolution import pack_weights
 from .movement import reshaped, source_of, transposed
 
@@ -34,6 +35,8 @@ from .movement import reshaped, source_of, transposed
 @lowers("MatMul")
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
     """numpy's matmul, vectors included."""
+    if lower_attention(state, node):
+        return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
     _require_float32(node, left)

@@ -9,10 +9,14 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.layer_norm import LayerNorm
 from ...cpu.lazy import Fill, Lazy, Leaf
 from ...cpu.reduction import Reduction
 from ...cpu.softmax import Softmax
+from ...cpu.tensor import Tensor
+from ...cpu.transposing import is_feature_major
 from ..attributes import describe, flag, integer, integers, number
+from ..feature_major import new_feature_major
 from ..registry import lowers
 from ..state import Lowering, static_shape
 from .movement import constant_input, reshaped, source_of
@@ -110,14 +114,47 @@ def _require_float32(node: ir.Node, source: Lazy) -> None:
 @lowers("LayerNormalization")
 def lower_layer_normalization(state: Lowering, node: ir.Node) -> None:
     """y = (x - mean) / √(variance + ε) · scale + bias over the axes from `axis` on."""
-    source = Leaf(state.tensor(source_of(state, node)))
-    _require_float32(node, source)
+    source = state.tensor(source_of(state, node))
+    _require_float32(node, Leaf(source))
     axis = integer(node, "axis", -1) % len(source.shape)
-    axes = tuple(range(axis, len(source.shape)))
     scale = state.lazy(_required(node, 1))
     bias = state.lazy(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    normal = normalised(state, source, axes, number(node, "epsilon", 1e-5))
-    state.define(node.outputs[0], _scaled(state, normal, scale, bias))
+    epsilon = number(node, "epsilon", 1e-5)
+    statistics = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+    if statistics:
+        raise UnsupportedError("only the first output", where=describe(node))
+    inner = source.shape[axis:]
+    if any(p is not None and p.shape != inner for p in (scale, bias)) or 0 in source.shape:
+        axes = tuple(range(axis, len(source.shape)))
+        normal = normalised(state, Leaf(source), axes, epsilon)
+        state.define(node.outputs[0], _scaled(state, normal, scale, bias))
+        return
+    parameters = [None if p is None else state.dense(p) for p in (scale, bias)]
+    out = layer_normed(state, node, source, parameters, prod(inner), epsilon)
+    state.define(node.outputs[0], Leaf(out))
+
+
+def layer_normed(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    parameters: list[Tensor | None],
+    length: int,
+    epsilon: float,
+) -> Tensor:
+    """One kernel over rows of `length`, in the layout of `source`."""
+    name = node.name or "layer_norm"
+    rows = prod(source.shape) // length
+    if is_feature_major(source) and length == source.shape[-1]:
+        out = new_feature_major(state, name, source.shape)
+        views = [t.view((rows, length), (1, t.strides[-1])) for t in (source, out)]
+    else:
+        source = state.dense(Leaf(source))
+        out = state.new_tensor(name, "float32", source.shape)
+        views = [t.view((rows, length), (length, 1)) for t in (source, out)]
+    flat = [None if p is None else p.view((length,), (1,)) for p in parameters]
+    state.steps.append(LayerNorm(views[0], flat[0], flat[1], views[1], epsilon))
+    return out
 
 
 def _required(node: ir.Node, position: int) -> ir.Value:
