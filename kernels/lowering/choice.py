@@ -1,7 +1,7 @@
 """Dense or sparse, and with which blocks: the cost model of weights with zeros.
 
 Work is counted in multiply-add instructions of one vector column. A sparse kernel with R×1 blocks does R of
-them for each block that is not zero, at the share of the dense kernel's rate that is assumed for R (a block
+them for each block that is not zero, at the share of the dense kernel's rate that was found for R (a block
 loads one index and `v` vectors for R·v multiply-adds). It is chosen only where that is less than the dense
 kernel's count.
 """
@@ -13,12 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..cpu.isa import Isa
+from ..cpu.register_tile import fits
 
 __all__ = ["Choice", "choose_rows"]
 
-_ROWS = (16, 8, 4, 2, 1)
-# assumed shares of the dense rate: first single-kernel trials, not yet measured layer by layer
-_EFFICIENCY = {16: 0.95, 8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40}
+# Shares of the dense rate by R, for each way to broadcast a scalar (targets/base.py). Measured on layers of
+# MobileNet-v1: "memory" with AVX-512 on Zen 4, "all" in Node. "lane" counts AArch64 instructions of loops;
+# "register" is taken to be alike.
+_EFFICIENCY = {
+    "memory": {16: 1.0, 8: 1.0, 4: 0.95, 2: 0.65, 1: 0.35},
+    "all": {4: 0.88, 2: 0.81, 1: 0.52},
+    "lane": {16: 0.95, 8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40},
+    "register": {8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40},
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,6 @@ class Choice:
     rows: int
     tile: str
     reason: str
-    vectors: int = 4
     kept: float = 1.0  # share of weights in blocks that are stored
 
     def with_tile(self, tile: tuple[int, int]) -> Choice:
@@ -49,11 +55,11 @@ def choose_rows(isa: Isa, matrix: np.ndarray | None, dense_time: float = 1.0) ->
     if zeros < 0.1:
         return Choice(dense, 0, "", f"{zeros:.0%} zeros")
     best: tuple[float, int, float] | None = None
-    for rows in _ROWS:
-        if rows > len(matrix) or rows * 2 + 2 > isa.registers:
+    for rows, rate in _EFFICIENCY[isa.target.broadcast].items():
+        if rows > len(matrix) or not fits(isa, rows, 1):
             continue
         kept = _kept(matrix, rows)
-        cost = kept / _EFFICIENCY[rows]
+        cost = kept / rate
         if best is None or cost < best[0]:
             best = (cost, rows, kept)
     assert best is not None
@@ -62,9 +68,8 @@ def choose_rows(isa: Isa, matrix: np.ndarray | None, dense_time: float = 1.0) ->
         return Choice(
             dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster"
         )
-    vectors = max(1, min(4 if rows <= 4 else 2, (isa.registers - 2) // (rows + 1)))
     reason = f"{rows}x1 blocks keep {kept:.0%}: estimated {cost:.2f} of dense time"
-    return Choice("sparse-gemm", rows, "", reason, vectors, kept)
+    return Choice("sparse-gemm", rows, "", reason, kept)
 
 
 def _kept(matrix: np.ndarray, rows: int) -> float:
