@@ -59,7 +59,6 @@ class Convolution(Kernel):
     epilogue: Lazy
     layout: PlaneLayout | None = None
     block_rows: int = 0  # R of R×1 blocks, 0 when dense
-    _by_pixels: bool = False
 
     @property
     def family(self) -> str:  # type: ignore[override]
@@ -113,28 +112,28 @@ class Convolution(Kernel):
     # ---- code -------------------------------------------------------------------------------
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         runs = self.runs(b.isa)
-        self._by_pixels = sum(run.count for run in runs) >= 4
+        blocks = -(-self.rows // (self.block_rows or self.tile[0]))
         batch = self.out.shape[0]
         with _maybe_loop(b, batch) as n, _maybe_loop(b, self.groups) as g:
             work = _Work(self, b, pointers, scratch, n, g)
             for run in runs:
-                loop = b.split(run.count) if self._by_pixels else b.loop(run.count)
-                with loop as t:
-                    work.pixel_tile(b.let(t * (run.vectors * b.isa.lanes) + run.first, "p"), run)
+                with b.split_grid(run.count, blocks) as (t, first, count):
+                    pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
+                    work.pixel_tile(pixel, run, first, count)
 
     def runs(self, isa: Isa) -> list[PixelRun]:
         """The tiles of one plane."""
         return pixel_runs(isa, self.tile[0], self.window.pixels, self.tile[1])
 
-    def row_tiles(self, b: Builder, rows: int) -> Iterator[tuple[Any, int]]:
-        """Blocks of output channels: (index of the block, rows in it)."""
+    def row_tiles(self, b: Builder, rows: int, first: Any, count: Any) -> Iterator[tuple[Any, int]]:
+        """`count` blocks of output channels from block `first`: (index of the block, rows in it)."""
         full, tail = divmod(self.rows, rows)
         if full:
-            loop = b.loop(full) if self._by_pixels else b.split(full)
-            with loop as block:
+            last = b.let(tir.min(first + count, int32(full)))
+            with b.loop(b.let(last - first), first) as block:
                 yield block, rows
         if tail:
-            with _only_first_thread(b, not self._by_pixels):
+            with b.when(first + count > full):
                 yield int32(full), tail
 
 
@@ -145,15 +144,6 @@ def _maybe_loop(b: Builder, extent: int) -> Iterator[Any]:
     else:
         with b.loop(extent) as i:
             yield i
-
-
-@contextmanager
-def _only_first_thread(b: Builder, needed: bool) -> Iterator[None]:
-    if not needed:
-        yield
-    else:
-        with b.when(b.thread == 0):
-            yield
 
 
 @dataclass
@@ -170,14 +160,14 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def pixel_tile(self, pixel: Any, run: PixelRun) -> None:
-        """All output channels of the pixels from `pixel`."""
+    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any) -> None:
+        """`count` blocks of output channels from block `first`, for the pixels from `pixel`."""
         k, b = self.kernel, self.b
         if k.uses_panel(b.isa):
             self._pack(pixel, run.vectors + bool(run.left))
         rows = k.block_rows or k.tile[0]
         bias = self.pointer(k.bias) if k.bias else None
-        for block, height in k.row_tiles(b, rows):
+        for block, height in k.row_tiles(b, rows, first, count):
             tile = PixelTile(b, k.block_rows or height, run.vectors, run.left)
             first_row = b.let(self.g * k.rows + block * rows, "m")
             tile.start(bias, first_row, height)

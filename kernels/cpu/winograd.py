@@ -109,13 +109,12 @@ class Winograd(Kernel):
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         assert scratch is not None
-        blocks = self.blocks()
-        by_tiles = sum(count for _, _, count in blocks) >= 4
+        row_blocks = -(-self.out.shape[1] // self.tile[0])
         with b.loop(self.out.shape[0]) as n:
             work = _Work(self, b, pointers, scratch, n)
-            for first, tiles, count in blocks:
-                with b.split(count) if by_tiles else b.loop(count) as i:
-                    work.block(b.let(i * tiles + first, "tile"), tiles, by_tiles)
+            for first, tiles, count in self.blocks():
+                with b.split_grid(count, row_blocks) as (i, start, share):
+                    work.block(b.let(i * tiles + first, "tile"), tiles, start, share)
 
 
 @dataclass
@@ -134,14 +133,13 @@ class _Work:
         self.inputs, self.weights, self.products, self.pixels = (sum(sizes[:i]) for i in range(4))
         self.pitch, self.lanes = self.kernel.pitch(isa), isa.lanes
 
-    def block(self, first: Any, tiles: int, by_tiles: bool) -> None:
-        """All output channels of the tiles from `first`."""
+    def block(self, first: Any, tiles: int, start: Any, share: Any) -> None:
+        """`share` blocks of output channels from block `start`, for the tiles from `first`."""
         k, b, rows = self.kernel, self.b, self.kernel.tile[0]
         vectors = -(-tiles // self.lanes)
         runs = pixel_runs(b.isa, rows, tiles, k.tile[1])
         self._transform_inputs(first, vectors)
-        blocks = -(-k.out.shape[1] // rows)
-        with b.loop(blocks) if by_tiles else b.split(blocks) as block:
+        with b.loop(share, start) as block:
             with b.loop(-(-k.channels // k.chunk)) as part:
                 c0 = b.let(part * k.chunk)
                 count = b.let(tir.min(int32(k.chunk), k.channels - c0))
