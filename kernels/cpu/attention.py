@@ -19,11 +19,11 @@ from tvm import tirx as tir
 from . import vectormath as vm
 from .arithmetic import maximum
 from .builder import Builder, Pointer, constant, int32
-from .depthwise import store_first
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Leaf
 from .register_tile import RegisterTile, best_tile
+from .storing import store_first
 from .tensor import Tensor
 from .transposing import turned
 

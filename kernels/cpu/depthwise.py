@@ -19,7 +19,8 @@ from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .register_tile import RegisterTile
-from .sweep import Sweep, WindowReader, column_groups, narrow_lanes
+from .storing import store_first
+from .sweep import Sweep, WindowReader, free_rows, narrow_lanes
 from .tensor import Tensor
 from .window import Window
 
@@ -29,7 +30,7 @@ __all__ = ["Depthwise"]
 @dataclass(eq=False)
 class Depthwise(Kernel):
     """`source`: (N, C, H, W) with rows without gaps; `weights`: (M, KH · KW) with M a multiple of C;
-    `out`: (N, M, OH, OW) in planes of whole vectors. See `readable` for where `source` may lie."""
+    `out`: (N, M, OH, OW). `sweep.readable` says where `source` may lie."""
 
     source: Tensor
     weights: Tensor
@@ -46,14 +47,6 @@ class Depthwise(Kernel):
     def writes(self) -> Sequence[Tensor]:
         return (self.out,)
 
-    @staticmethod
-    def readable(source: Tensor, window: Window, isa: Isa) -> bool:
-        """Whether `source` is read as it lies: rows without gaps, and memory behind it where rows are so
-        narrow that vectors reach past the last one."""
-        lanes = narrow_lanes(isa.lanes, window.out_size[1])
-        within = window.in_size[1] >= window.strides[1] * lanes
-        return source.strides[3] == 1 and (within or source.place == "arena")
-
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
@@ -62,12 +55,8 @@ class Depthwise(Kernel):
 
     def sweep(self, isa: Isa) -> Sweep:
         """The blocks this kernel works in."""
-        height, width = self.window.out_size
-        lanes = narrow_lanes(isa.lanes, width)
-        free = height
-        if width < lanes:  # a vector reaches past its row; it must not reach past the plane
-            free = max(0, min(height, (self.out.strides[1] - lanes) // width + 1))
-        return Sweep(self.window, lanes, _block_rows(self.window, isa.registers), free)
+        lanes = narrow_lanes(isa.lanes, self.window.out_size[1])
+        return Sweep(self.window, lanes, _block_rows(self.window, isa.registers), free_rows(self.out, lanes))
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         batch, channels = self.source.shape[:2]
@@ -121,34 +110,11 @@ class _Block:
         b, lanes = self.b, self.sweep.lanes
         tile = RegisterTile(b, rows, 1, lanes)
         tile.start(lambda r, j: tir.Broadcast(self.bias, lanes))
-        place = self.reader.place(y, x)
-        for start, columns in column_groups(self.kernel.window):
-            for i in self._input_rows(rows):
-                if self.reader.has_row(y, i):
-                    self._accumulate(tile, place, i, x, start, columns)
+        kw = self.kernel.window.kernel[1]
+        for r, ky, kx, pixels in self.reader.pixels(y, rows, x):
+            weight = tir.Broadcast(self.taps[ky * kw + kx], lanes)
+            tile.set(r, 0, b.isa.multiply_add(weight, pixels, tile.get(r, 0)))
         tile.finish(lambda r, j, value: self._store(y, r, x, value))
-
-    def _input_rows(self, rows: int) -> list[int]:
-        w = self.kernel.window
-        return sorted(
-            {r * w.strides[0] + k * w.dilations[0] for r in range(rows) for k in range(w.kernel[0])}
-        )
-
-    def _accumulate(
-        self, tile: RegisterTile, place: Any, i: int, x: Any, start: int, columns: list[tuple[int, int]]
-    ) -> None:
-        """Adds what input row i gives to every output row that sees it."""
-        b, w = self.b, self.kernel.window
-        vectors = self.reader.group(place, i, x, start, [phase for _, phase in columns])
-        for (kx, _), pixels in zip(columns, vectors, strict=True):
-            if pixels is None:
-                continue
-            pixels = b.hold(pixels)
-            for r in range(tile.rows):
-                ky, rest = divmod(i - r * w.strides[0], w.dilations[0])
-                if rest == 0 and 0 <= ky < w.kernel[0]:
-                    weight = tir.Broadcast(self.taps[ky * w.kernel[1] + kx], self.sweep.lanes)
-                    tile.set(r, 0, b.isa.multiply_add(weight, pixels, tile.get(r, 0)))
 
     def _store(self, y: Any, r: int, x: Any, value: Any) -> None:
         k, b, lanes = self.kernel, self.b, self.sweep.lanes
@@ -162,17 +128,3 @@ class _Block:
         offset = self.n * k.out.strides[0] + self.m * k.out.strides[1] + place
         free = not isinstance(y, int) or y + r < self.sweep.free_rows
         store_first(b, self.scope.pointers[id(k.out)], offset, result, lanes, lanes if free else width)
-
-
-def store_first(b: Builder, out: Pointer, offset: Any, value: Any, lanes: int, keep: int) -> None:
-    """Stores the first `keep` lanes of `value`, through the stack when they are not all."""
-    if keep == lanes:
-        b.store(out, offset, value)
-        return
-    spill = b.stack("float32", lanes)
-    b.store(spill, 0, value)
-    done = 0
-    while done < keep:
-        piece = 1 << ((keep - done).bit_length() - 1)
-        b.store(out, offset + done, spill.load(done, piece))
-        done += piece

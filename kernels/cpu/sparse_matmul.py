@@ -13,12 +13,12 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, int32
-from .depthwise import store_first
 from .epilogue import evaluate
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .matmul import row_operand
 from .register_tile import RegisterTile
+from .storing import store_first
 from .tensor import Tensor
 
 __all__ = ["SparseMatmul"]

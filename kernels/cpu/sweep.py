@@ -15,9 +15,10 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
+from .tensor import Tensor
 from .window import Window
 
-__all__ = ["Sweep", "WindowReader", "narrow_lanes", "runs"]
+__all__ = ["Sweep", "WindowReader", "free_rows", "narrow_lanes", "readable", "runs"]
 
 
 def narrow_lanes(lanes: int, width: int) -> int:
@@ -25,6 +26,25 @@ def narrow_lanes(lanes: int, width: int) -> int:
     while lanes > 4 and lanes // 2 >= width:
         lanes //= 2
     return lanes
+
+
+def readable(source: Tensor, window: Window, lanes: int) -> bool:
+    """Whether a sweep reads `source` (N, C, H, W) as it lies: rows without gaps, and memory behind it where
+    rows are so narrow that vectors reach past the last one."""
+    width = window.in_size[1]
+    within = width >= window.strides[1] * narrow_lanes(lanes, window.out_size[1])
+    return source.strides[3] == 1 and (within or source.place == "arena")
+
+
+def free_rows(out: Tensor, lanes: int) -> int:
+    """Rows of a plane of `out` (N, C, H, W) that may be stored in whole vectors of `lanes`.
+
+    A vector wider than a row reaches into the next rows, which follow, but must not into the next plane.
+    """
+    height, width = out.shape[2:]
+    if width >= lanes:
+        return height
+    return max(0, min(height, (out.strides[1] - lanes) // width + 1))
 
 
 def runs(starts: Sequence[int], step: int, inner: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
@@ -145,20 +165,41 @@ class WindowReader:
     row: int
     outside: float = 0.0
 
-    def place(self, y: Any, x: Any) -> Any:
+    def pixels(self, y: Any, rows: int, x: Any) -> Iterator[tuple[int, int, int, Any]]:
+        """(r, ky, kx, vector) for the block of `rows` output rows from y and the columns from x: what window
+        element (ky, kx) of output row y + r sees. Elements outside the plane are left out.
+
+        Columns are the outer loop, so that few elements are in use at a time.
+        """
+        w = self.window
+        place = self._place(y, x)
+        taps = [k * w.dilations[0] for k in range(w.kernel[0])]
+        for start, columns in column_groups(w):
+            for i in sorted({r * w.strides[0] + tap for r in range(rows) for tap in taps}):
+                if not self._has_row(y, i):
+                    continue
+                vectors = self._group(place, i, x, start, [phase for _, phase in columns])
+                seen = [(r, i - r * w.strides[0]) for r in range(rows)]
+                for (kx, _), vector in zip(columns, vectors, strict=True):
+                    held = None if vector is None else self.b.hold(vector)
+                    yield from (
+                        (r, taps.index(n), kx, held) for r, n in seen if n in taps and held is not None
+                    )
+
+    def _place(self, y: Any, x: Any) -> Any:
         """Address of the window's first row over output row y, at column x or at the row's start."""
         w = self.window
         column = 0 if isinstance(x, int) else x * w.strides[1] - w.pads[1]
         line = y * (w.strides[0] * self.row) - w.pads[0] * self.row
         return self.b.let(self.start + line + column, "at")
 
-    def has_row(self, y: Any, i: int) -> bool:
+    def _has_row(self, y: Any, i: int) -> bool:
         """Whether window row i (in input rows) over output row y is inside the plane."""
         if not isinstance(y, int):
             return True
         return 0 <= y * self.window.strides[0] - self.window.pads[0] + i < self.window.in_size[0]
 
-    def group(self, place: Any, i: int, x: Any, start: int, phases: Sequence[int]) -> list[Any]:
+    def _group(self, place: Any, i: int, x: Any, start: int, phases: Sequence[int]) -> list[Any]:
         """A vector for each phase of a column group at offset `start`, in input row i from `place`.
 
         None stands for a vector that lies outside altogether.

@@ -15,7 +15,6 @@ from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
 from .convolution import operand_vector
-from .depthwise import store_first
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -23,6 +22,7 @@ from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .pixel_tile import PixelRun, PixelTile, pixel_runs
 from .plane_reader import PlaneReader
 from .planes import PlaneLayout
+from .storing import store_first
 from .tensor import Tensor
 from .window import Window
 from .winograd_transform import TRANSFORMS, Transform, twice

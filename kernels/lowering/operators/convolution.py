@@ -13,6 +13,7 @@ from ...cpu.epilogue import Accumulator
 from ...cpu.lazy import Lazy, Leaf
 from ...cpu.pixel_tile import best_pixel_tile
 from ...cpu.planes import PadPlanes, PlaneLayout
+from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
 from ...cpu.winograd import Winograd, tile_window
@@ -111,7 +112,7 @@ def convolved(
     tree = epilogue.tree if epilogue else Accumulator(shape)
     if groups == source.shape[1] and weights.shape[1] == 1:
         taps = state.pool.add(f"{node.name}.weight", weights.reshape(len(weights), -1), "depthwise")
-        if not Depthwise.readable(source, window, state.isa):
+        if not readable(source, window, state.isa.lanes):
             source = state.copy(source)
         state.steps.append(Depthwise(source, taps, bias, out, window, tree))
         report_layer(

@@ -12,13 +12,18 @@ from gossamer.runtime.errors import UnsupportedError
 from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import constant, int32
 from ...cpu.lazy import Lazy, Leaf
+from ...cpu.pooling import Pooling
 from ...cpu.reduction import identity
+from ...cpu.sweep import readable
+from ...cpu.tensor import Tensor
 from ...cpu.window import Window
 from ..attributes import describe, flag, integers
 from ..registry import lowers
 from ..state import Lowering, static_shape
 from ..windows import window_of
 from .movement import reshaped, source_of
+
+_MOST_STRIDE = 4  # of windows read in vectors; more apart, most of what is read would not be used
 
 
 @lowers("MaxPool", "AveragePool")
@@ -45,6 +50,8 @@ def _pool(state: Lowering, node: ir.Node, source: Lazy, window: Window, shape: t
     source = Leaf(state.tensor(source, node.name or "pool_in"))
     largest = node.op_type == "MaxPool"
     count_pad = flag(node, "count_include_pad")
+    if source.dtype == "float32" and max(window.strides) <= _MOST_STRIDE:
+        return _swept(state, node, source.tensor, window, shape, mean=not largest, count_pad=count_pad)
     neutral = identity("max", source.dtype) if largest else 0.0
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
@@ -62,6 +69,24 @@ def _pool(state: Lowering, node: ir.Node, source: Lazy, window: Window, shape: t
     label = ("pool", node.op_type, window, count_pad)
     pooled = state.moved([source], shape, pick, *label, conditional=True)
     return Leaf(state.tensor(pooled, node.name or "pool"))
+
+
+def _swept(
+    state: Lowering,
+    node: ir.Node,
+    source: Tensor,
+    window: Window,
+    shape: tuple[int, ...],
+    *,
+    mean: bool,
+    count_pad: bool,
+) -> Lazy:
+    """By the kernel that reads planes where they lie."""
+    if not readable(source, window, state.isa.lanes):
+        source = state.copy(source)
+    out = state.new_tensor(node.name or "pool", "float32", shape)
+    state.steps.append(Pooling(source, out, window, mean, count_pad))
+    return Leaf(out)
 
 
 def _needs_test(window: Window, axis: int) -> bool:
