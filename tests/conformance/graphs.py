@@ -40,6 +40,10 @@ class Case:
     def __repr__(self) -> str:
         return self.label
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What hypothesis prints."""
+        printer.text(self.label)
+
     def feed(self, array: Array) -> str:
         """The name of a new input."""
         return self._named(self.feeds, array)

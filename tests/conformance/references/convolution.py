@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..bounded import Array, Attributes, Bounded, defines
 from .windows import padding, place_of
@@ -46,7 +47,20 @@ def conv(
     )
     value = _biased(_taps(x.value, w.value, out, pads, attributes), b)
     error = _taps(x.error, abs(w.value), out, pads, attributes)
-    return Bounded(value, error).rounded(operator, magnitude)
+    return Bounded(value, error).rounded(operator, _of_tiles(magnitude, w.shape, attributes))
+
+
+def _of_tiles(magnitude: Array, weights: tuple[int, ...], attributes: Attributes) -> Array:
+    """The scale of each output: its own, or where Winograd's transforms may be used the largest of a tile's.
+
+    They compute up to 4 x 4 outputs from the same rounded sums.
+    """
+    ones = [1, 1]
+    plain = attributes.get("strides", ones) == ones == attributes.get("dilations", ones)
+    if not plain or weights[2:] != (3, 3) or attributes.get("group", 1) != 1:
+        return magnitude
+    room = np.pad(magnitude, [(0, 0), (0, 0), (3, 3), (3, 3)])
+    return np.asarray(sliding_window_view(room, (7, 7), (2, 3)).max((-2, -1)))
 
 
 @defines("ConvTranspose")
