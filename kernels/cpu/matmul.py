@@ -6,7 +6,8 @@ packed into scratch at run time when it is an activation (attention).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,7 +16,6 @@ from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
 from .convolution import tile_runs
-from .depthwise import store_first
 from .elementwise import vectors
 from .epilogue import evaluate
 from .isa import Isa
@@ -23,9 +23,12 @@ from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .merging import unmerge
 from .register_tile import RegisterTile
+from .storing import store_first
 from .tensor import Tensor
 
 __all__ = ["Matmul", "row_operand"]
+
+_MANY = 8  # matrices of a batch: then each is one thread's
 
 
 @dataclass(eq=False)
@@ -73,28 +76,34 @@ class Matmul(Kernel):
         return ("matmul", self.tile, right, self.bias is not None, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
-        batch = self.out.shape[:-2]
         runs = tile_runs(-(-self.sizes[2] // b.isa.lanes), self.tile[1])
-        if self.panels is not None and prod(batch) == 1:
-            self._tiles(b, pointers, scratch, [int32(0)] * len(batch), runs, b.split)
-            return
-        with b.split(prod(batch)) as flat:
-            index = unmerge([list(range(len(batch)))], batch, [flat])
-            self._tiles(b, pointers, scratch, index, runs, b.loop)
+        many = prod(self.out.shape[:-2]) >= _MANY
+        with self._matrices(b, many) as index:
+            work = _Work(self, b, pointers, scratch, index)
+            for first, width, count in runs:
+                with self._cells(b, count, shared=not many) as (t, block, blocks):
+                    work.column_tile(b.let(t * width + first, "v"), width, block, blocks)
 
-    def _tiles(
-        self,
-        b: Builder,
-        pointers: dict[int, Pointer],
-        scratch: Pointer | None,
-        index: list[Any],
-        runs: list[tuple[int, int, int]],
-        loop: Callable[[int], Any],
-    ) -> None:
-        work = _Work(self, b, pointers, scratch, index)
-        for first, width, count in runs:
-            with loop(count) as t:
-                work.column_tile(b.let(t * width + first, "v"), width)
+    @contextmanager
+    def _matrices(self, b: Builder, shared: bool) -> Iterator[list[Any]]:
+        """Indices of the batch; `shared` out among threads."""
+        batch = self.out.shape[:-2]
+        if prod(batch) == 1:
+            yield [int32(0)] * len(batch)
+            return
+        with b.split(prod(batch)) if shared else b.loop(prod(batch)) as flat:
+            yield unmerge([list(range(len(batch)))], batch, [flat])
+
+    @contextmanager
+    def _cells(self, b: Builder, count: int, *, shared: bool) -> Iterator[tuple[Any, Any, Any]]:
+        """Column tiles, each with its first block of rows and how many; `shared` out among threads."""
+        blocks = -(-self.sizes[0] // self.tile[0])
+        if shared:
+            with b.split_grid(count, blocks) as cells:
+                yield cells
+        else:
+            with b.loop(count) as t:
+                yield t, 0, blocks
 
 
 @dataclass
@@ -107,8 +116,8 @@ class _Work:
     scratch: Pointer | None
     index: list[Any]
 
-    def column_tile(self, vector: Any, width: int) -> None:
-        """All rows of the columns from `vector`, `width` vectors of them."""
+    def column_tile(self, vector: Any, width: int, first: Any, blocks: Any) -> None:
+        """`blocks` blocks of rows from the `first`, of `width` vectors of columns from `vector`."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         m = k.sizes[0]
         if k.right is not None:
@@ -120,10 +129,12 @@ class _Work:
             panel, base = self.pointers[id(k.panels)], b.let(vector * (lanes * k.sizes[1]))
         full, tail = divmod(m, k.tile[0])
         if full:
-            with b.loop(full) as block:
+            end = b.let(tir.min(first + int32(blocks), int32(full)))
+            with b.loop(b.let(end - first), first) as block:
                 self._rows(b.let(block * k.tile[0]), k.tile[0], panel, base, vector, width)
         if tail:
-            self._rows(int32(full * k.tile[0]), tail, panel, base, vector, width)
+            with b.when(first + int32(blocks) > full):
+                self._rows(int32(full * k.tile[0]), tail, panel, base, vector, width)
 
     def _rows(self, row: Any, height: int, panel: Pointer, base: Any, vector: Any, width: int) -> None:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
