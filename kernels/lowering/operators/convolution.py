@@ -23,6 +23,7 @@ from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_rows, sparse_rows
 from ..registry import lowers
 from ..report import report_layer
+from ..single_pixel import single_pixel
 from ..state import Lowering, filled_shape
 from ..windows import window_of
 from ..winograd import Plan, pack_taps, plan_winograd
@@ -73,7 +74,8 @@ def _lower(
     shape: tuple[int, ...],
 ) -> None:
     epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape, state.isa.lanes))
-    out = convolved(state, node, source, weights, window, shape, epilogue)
+    out = single_pixel(state, node, source, weights, window, epilogue)
+    out = out or convolved(state, node, source, weights, window, shape, epilogue)
     state.absorbed.update(epilogue.nodes)
     state.define(epilogue.value, Leaf(out))
 

@@ -1,4 +1,4 @@
-"""Depthwise convolutions, alone and with the 1×1 convolution behind them."""
+"""Depthwise convolutions, alone, with the 1×1 convolution behind them, and squeeze-and-excite blocks."""
 
 from __future__ import annotations
 
@@ -39,8 +39,41 @@ def depthwise(
     return case.give(y)
 
 
+def squeeze_excite(
+    channels: int, plane: tuple[int, int], squeezed: int, rows: int, *, batch: int = 1, seed: int = 0
+) -> Case:
+    """x · σ(expand(swish(squeeze(mean(x))))), then `rows` outputs of a 1×1 convolution."""
+    case = Case(f"squeeze_excite{tuple(locals().values())}")
+    x = case.feed(random_array(seed, batch, channels, *plane))
+    y = case.add("GlobalAveragePool", x)
+    for m, k in ((squeezed, channels), (channels, squeezed)):
+        weights = blocked(seed, m, k, 4, 0.0 if seed % 3 else 0.8).reshape(m, k, 1, 1)
+        y = case.add("Conv", y, case.weight(weights), case.weight(random_array(seed, m)))
+        gate = case.add("Sigmoid", y)
+        y = gate if m == channels else case.add("Mul", y, gate)
+    dense = blocked(seed, rows, channels, 4, 0.0).reshape(rows, channels, 1, 1)
+    return case.give(case.add("Conv", case.add("Mul", x, y), case.weight(dense)))
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def _squeeze_excite(draw: st.DrawFn) -> Case:
+    return squeeze_excite(
+        draw(extents(150)),
+        draw(planes(60)),
+        draw(extents(40)),
+        draw(extents(20)),
+        batch=draw(st.sampled_from((1, 1, 2))),
+        seed=draw(seeds),
+    )
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Depthwise convolutions mostly."""
+    return st.one_of(_depthwise(), _depthwise(), _depthwise(), _squeeze_excite())
+
+
+@st.composite
+def _depthwise(draw: st.DrawFn) -> Case:
     """3×3 and 5×5 mostly, strides 1 and 2 mostly."""
     kernel = draw(st.sampled_from(((3, 3), (5, 5), (3, 3), (5, 5), (7, 7), (2, 3), (1, 5))))
     dilations = draw(st.sampled_from(((1, 1), (1, 1), (1, 1), (2, 2), (1, 3))))
@@ -79,4 +112,7 @@ def edges() -> list[Case]:
     found.append(depthwise(9, (7, 9), (5, 5), (2, 2), (2, 2, 2, 2), epilogue="relu", pointwise=17, seed=1))
     found.append(depthwise(4, (9, 8), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), batch=2))
     found.append(depthwise(3, (9, 8), (3, 3), (1, 1), (1, 1, 1, 1), multiplier=2))
+    found.append(squeeze_excite(1, (3, 3), 1, 1, seed=1))
+    found.append(squeeze_excite(33, (7, 7), 9, 16, seed=1))
+    found.append(squeeze_excite(144, (5, 6), 6, 24, batch=2, seed=2))
     return found

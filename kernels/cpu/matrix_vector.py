@@ -1,0 +1,101 @@
+"""Matrix × vector: a 1×1 convolution of a single pixel, vectors running along the output channels.
+
+    out[n, m] = epilogue(bias[m] + Σ_k weights[k, m] · source[n, k])
+
+Several sums over interleaved k hide the latency of multiply-adds where few vectors are computed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx as tir
+
+from .builder import Builder, Pointer
+from .convolution import tile_runs
+from .epilogue import evaluate
+from .isa import Isa
+from .kernel import Kernel
+from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .register_tile import RegisterTile
+from .tensor import Tensor
+
+__all__ = ["MatrixVector", "panel_vectors"]
+
+
+def panel_vectors(isa: Isa) -> int:
+    """Vectors of outputs that are computed at once."""
+    return 8 if isa.registers >= 32 else 4
+
+
+@dataclass(eq=False)
+class MatrixVector(Kernel):
+    """`source`: (N, K, 1, 1); `weights`: panels of (K, vectors), zero-padded; `bias`: (M,) padded alike;
+    `out`: (N, M, 1, 1), whole vectors apart. Operands of `epilogue` have one element."""
+
+    source: Tensor
+    weights: Tensor
+    bias: Tensor
+    out: Tensor
+    epilogue: Lazy
+    family = "matrix-vector"
+
+    def reads(self) -> Sequence[Tensor]:
+        own = [self.source, self.weights, self.bias, *leaves(self.epilogue)]
+        return list({id(t): t for t in own}.values())
+
+    def writes(self) -> Sequence[Tensor]:
+        return (self.out,)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
+        return ("matrix-vector", self.epilogue.key, sharing(self.reads(), self.epilogue), *tensors)
+
+    def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
+        lanes, depth = b.isa.lanes, self.source.shape[1]
+        runs = tile_runs(-(-self.out.shape[1] // lanes), panel_vectors(b.isa))
+        with b.loop(self.out.shape[0]) as n:
+            for first, width, count in runs:
+                with b.split(count) as panel:
+                    vector = b.let(panel * width + first)
+                    start = b.let(vector * (depth * lanes), "w")
+                    self._panel(b, pointers, n, b.let(vector * lanes, "m"), start, width)
+
+    def _panel(
+        self, b: Builder, pointers: dict[int, Pointer], n: Any, m: Any, start: Any, width: int
+    ) -> None:
+        lanes, depth = b.isa.lanes, self.source.shape[1]
+        source, weights, bias = (pointers[id(t)] for t in (self.source, self.weights, self.bias))
+        chains = max(1, min(depth, panel_vectors(b.isa) // width))
+        step = self.source.strides[1]
+        image = b.let(n * self.source.strides[0])
+        tile = RegisterTile(b, chains, width, lanes)
+        tile.start()
+
+        def add(k: Any, chain: int) -> None:
+            scalar = tir.Broadcast(b.let(source.load(image + k * step)), lanes)
+            row = b.let(start + k * (width * lanes))
+            for j in range(width):
+                product = b.isa.multiply_add(scalar, weights.load(row + j * lanes, lanes), tile.get(chain, j))
+                tile.set(chain, j, product)
+
+        with b.loop(depth // chains) as i:
+            for chain in range(chains):
+                add(i * chains + chain, chain)
+        for k in range(depth - depth % chains, depth):
+            add(k, 0)
+        scope, out = Scope(b, pointers), pointers[id(self.out)]
+        for j in range(width):
+            total = bias.load(m + j * lanes, lanes)
+            for chain in range(chains):
+                total = total + tile.get(chain, j)
+            result = evaluate(
+                self.epilogue,
+                scope,
+                b.hold(total),
+                lambda leaf: tir.Broadcast(scope.load(leaf.tensor, 0), lanes),
+            )
+            b.store(out, n * self.out.strides[0] + m + j * lanes, result)
