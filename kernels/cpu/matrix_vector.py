@@ -67,35 +67,39 @@ class MatrixVector(Kernel):
     def _panel(
         self, b: Builder, pointers: dict[int, Pointer], n: Any, m: Any, start: Any, width: int
     ) -> None:
-        lanes, depth = b.isa.lanes, self.source.shape[1]
-        source, weights, bias = (pointers[id(t)] for t in (self.source, self.weights, self.bias))
-        chains = max(1, min(depth, panel_vectors(b.isa) // width))
-        step = self.source.strides[1]
-        image = b.let(n * self.source.strides[0])
+        """The outputs n, m … of the panel at `start`."""
+        lanes = b.isa.lanes
+        chains = max(1, min(self.source.shape[1], panel_vectors(b.isa) // width))
         tile = RegisterTile(b, chains, width, lanes)
         tile.start()
+        self._sum(b, pointers, tile, b.let(n * self.source.strides[0]), start)
+        scope, bias = Scope(b, pointers), pointers[id(self.bias)]
 
-        def add(k: Any, chain: int) -> None:
-            scalar = tir.Broadcast(b.let(source.load(image + k * step)), lanes)
-            row = b.let(start + k * (width * lanes))
-            for j in range(width):
-                product = b.isa.multiply_add(scalar, weights.load(row + j * lanes, lanes), tile.get(chain, j))
-                tile.set(chain, j, product)
+        def operand(leaf: Leaf) -> Any:
+            return tir.Broadcast(scope.load(leaf.tensor, 0), lanes)
 
-        with b.loop(depth // chains) as i:
-            for chain in range(chains):
-                add(i * chains + chain, chain)
-        for k in range(depth - depth % chains, depth):
-            add(k, 0)
-        scope, out = Scope(b, pointers), pointers[id(self.out)]
         for j in range(width):
             total = bias.load(m + j * lanes, lanes)
             for chain in range(chains):
                 total = total + tile.get(chain, j)
-            result = evaluate(
-                self.epilogue,
-                scope,
-                b.hold(total),
-                lambda leaf: tir.Broadcast(scope.load(leaf.tensor, 0), lanes),
-            )
-            b.store(out, n * self.out.strides[0] + m + j * lanes, result)
+            result = evaluate(self.epilogue, scope, b.hold(total), operand)
+            b.store(pointers[id(self.out)], n * self.out.strides[0] + m + j * lanes, result)
+
+    def _sum(
+        self, b: Builder, pointers: dict[int, Pointer], tile: RegisterTile, image: Any, start: Any
+    ) -> None:
+        lanes, (_, depth, *_) = b.isa.lanes, self.source.shape
+        source, weights = pointers[id(self.source)], pointers[id(self.weights)]
+
+        def add(k: Any, chain: int) -> None:
+            scalar = tir.Broadcast(b.let(source.load(image + k * self.source.strides[1])), lanes)
+            row = b.let(start + k * (tile.vectors * lanes))
+            for j in range(tile.vectors):
+                vector = weights.load(row + j * lanes, lanes)
+                tile.set(chain, j, b.isa.multiply_add(scalar, vector, tile.get(chain, j)))
+
+        with b.loop(depth // tile.rows) as i:
+            for chain in range(tile.rows):
+                add(i * tile.rows + chain, chain)
+        for k in range(depth - depth % tile.rows, depth):
+            add(k, 0)
