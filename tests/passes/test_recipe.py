@@ -25,7 +25,12 @@ def test_a_file_extends_a_preset_and_keeps_stages_in_order(tmp_path: Path) -> No
 
 def test_an_own_pass_replaces_options_of_the_base(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, "extends: sparse-80\npasses:\n  - prune: {pattern: element}\n"))
-    assert dict(recipe.passes)["prune"] == {"sparsity": 0.8, "pattern": "element", "kernels": "pointwise"}
+    assert dict(recipe.passes)["prune"] == {
+        "sparsity": 0.8,
+        "pattern": "element",
+        "layers": ["Conv", "Gemm", "MatMul"],
+        "kernels": "all",
+    }
 
 
 def test_settings_replace_options() -> None:

@@ -65,18 +65,17 @@ def test_the_report_accounts_for_every_layer(cnn: ir.Model, image: Feeds) -> Non
     converted, report = convert_model(cnn, load_recipe("sparse-80"), check_with=image)
     (prune,) = (entry for entry in report.passes if entry.name == "prune")
     assert prune.matched == 6 == len(prune.changed) + len(prune.refused)
-    assert {change.node for change in prune.changed} == {"pointwise1", "pointwise2"}
+    assert {change.node for change in prune.changed} == {"pointwise1", "pointwise2", "square"}
     assert {refusal.node: refusal.reason.split(",")[0] for refusal in prune.refused} == {
         "stem": "a first layer",
         "depthwise": "a convolution in 32 groups has few weights for each output",
-        "square": "a 3x3 kernel",
-        "classifier": "the recipe prunes Conv only",
+        "classifier": "a last layer",
     }
     assert not report.exact
     assert report.bytes_after < report.bytes_before
     assert {check.stage for check in report.checks} == {
         "inline-functions to remove-unused",
-        "encode-sparse to fuse-affine",
+        "encode-sparse to fuse-layer-norm",
     }
     data = json.loads(report.to_json())
     assert data["format"] == "gossamer-report"

@@ -58,3 +58,30 @@ def test_a_scalar_scale_and_shift_join_their_convolution(build: Any) -> None:
     assert len(report.changed) == 2
     assert [node.op_type for node in model.graph] == ["Conv"]
     require_agreement(run_onnx(model, feeds)[0], before)
+
+
+WRITTEN_OUT = {
+    "pow, div": "s = Pow (d, two)  v = ReduceMean (s, last)  e = Add (v, eps)  r = Sqrt (e)  n = Div (d, r)",
+    "mul, reciprocal": """s = Mul (d, d)  v = ReduceMean (s, last)  e = Add (v, eps)  q = Sqrt (e)
+                          r = Reciprocal (q)  n = Mul (d, r)""",
+}
+
+
+@pytest.mark.parametrize("body", WRITTEN_OUT.values(), ids=WRITTEN_OUT)
+@pytest.mark.parametrize("scaled", ["a = Mul (n, g)  y = Add (a, b)", "a = Mul (g, n)  y = Add (b, a)"])
+@pytest.mark.parametrize(("parameters", "fused"), [((16,), True), ((5, 1), False), ((1,), False)])
+def test_a_layer_norm_written_out_becomes_one_node(
+    build: Any, body: str, scaled: str, parameters: tuple[int, ...], fused: bool
+) -> None:
+    text = f"""{HEAD} h (float[2, 5, 16] x) => (float[2, 5, 16] y) {{
+      m = ReduceMean (x, last)  d = Sub (x, m)  {body}  {scaled} }}"""
+    weights = {"last": np.array([-1]), "two": np.float32(2), "eps": np.float32(1e-3)}
+    model = build(text, weights | {"g": normal(*parameters), "b": normal(*parameters, seed=2)})
+    infer_shapes(model)
+    feeds = {"x": normal(2, 5, 16, seed=1)}
+    before = run_onnx(model, feeds)[0]
+    report = make_pass("fuse-layer-norm", {})(model).report  # type: ignore[attr-defined]
+    assert bool(report.changed) == fused
+    operators = [node.op_type for node in model.graph]
+    assert operators == ["LayerNormalization"] if fused else "LayerNormalization" not in operators
+    require_agreement(run_onnx(model, feeds)[0], before)
