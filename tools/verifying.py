@@ -42,8 +42,7 @@ class Reference:
 
     def sensitivity(self) -> dict[str, float]:
         """By output: the largest change, in spreads, in three runs whose inputs differ by one unit in the
-        last
-        place. Only a model that amplifies rounding errors gives more than a few millionths."""
+        last place. Only a model that amplifies rounding errors gives more than a few millionths."""
         from gossamer.passes.reference import run_onnx
 
         largest = dict.fromkeys(self.expected, 0.0)
