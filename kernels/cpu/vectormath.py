@@ -7,7 +7,8 @@ register (an expression is a tree: a shared part would be written out, and simpl
     eˣ = 2ⁿ eʳ,   n = round(x / ln 2),   |r| ≤ ln 2 / 2
 
 n is rounded by adding 1.5 · 2²³, which leaves it, biased as an exponent, in the lowest bits of the sum: one
-shift makes 2ⁿ of it. tests/kernels/lowering/test_operators.py holds all against onnxruntime over wide ranges.
+shift makes 2ⁿ of it. Quotients are divisions: on Zen 4, a reciprocal and a Newton step took longer beside the
+multiply-adds. tests/kernels/lowering/test_operators.py holds all against onnxruntime over wide ranges.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tvm import tirx as tir
 
 from .builder import Builder, constant, lanes_of, vector_type
 
-__all__ = ["cos", "erf", "exp", "log", "power", "quotient", "sigmoid", "sin", "softplus", "swish", "tanh"]
+__all__ = ["cos", "erf", "exp", "log", "power", "sigmoid", "sin", "softplus", "swish", "tanh"]
 
 
 _LARGEST = 3.4028234663852886e38  # float32
@@ -124,20 +125,6 @@ def _exp_of_nonpositive(b: Builder, x: Any) -> Any:
     return b.hold(p * scale)
 
 
-def quotient(b: Builder, x: Any, y: Any) -> Any:
-    """x / y for 2⁻¹²⁶ ≤ |y| ≤ 2¹²⁶, by a reciprocal and a Newton step where that is cheaper than division."""
-    if not (b.isa.lanes == lanes_of(y) == 16 and b.isa.target.family == "x86"):
-        return x / y
-    y = b.hold(y)
-    near = tir.call_llvm_pure_intrin(
-        "float32x16", "llvm.x86.avx512.rcp14.ps.512", y, _f(0.0, y), tir.const(-1, "int16")
-    )
-    near = b.hold(near)
-    error = b.isa.multiply_add(y * _f(-1.0, y), near, _f(1.0, y))
-    estimate = b.hold(x * near)
-    return b.isa.multiply_add(estimate, error, estimate)
-
-
 def _sigmoid_divisor(b: Builder, x: Any) -> Any:
     """1 + e⁻ˣ, with x held between bounds beyond which it is 1 or so large that it makes no difference."""
     p, scale = _exponential(b, _held_between(b, x, -_LOWEST), sign=-1.0)
@@ -146,12 +133,12 @@ def _sigmoid_divisor(b: Builder, x: Any) -> Any:
 
 def sigmoid(b: Builder, x: Any) -> Any:
     """1 / (1 + e⁻ˣ)."""
-    return quotient(b, _f(1.0, x), _sigmoid_divisor(b, x))
+    return _f(1.0, x) / _sigmoid_divisor(b, x)
 
 
 def swish(b: Builder, x: Any) -> Any:
     """x / (1 + e⁻ˣ)."""
-    return quotient(b, x, _sigmoid_divisor(b, x))
+    return x / _sigmoid_divisor(b, x)
 
 
 def tanh(b: Builder, x: Any) -> Any:
@@ -159,9 +146,8 @@ def tanh(b: Builder, x: Any) -> Any:
     x = _held_between(b, x, 7.99881172180175781)
     square = b.hold(x * x)
     numerator = x * _horner(b, square, _TANH_NUMERATOR)
-    return _held_between(
-        b, b.hold(quotient(b, b.hold(numerator), _horner(b, square, _TANH_DENOMINATOR))), 1.0
-    )
+    value = numerator / _horner(b, square, _TANH_DENOMINATOR)
+    return _held_between(b, b.hold(value), 1.0)
 
 
 def erf(b: Builder, x: Any) -> Any:
@@ -169,7 +155,7 @@ def erf(b: Builder, x: Any) -> Any:
     x = _held_between(b, x, 3.832506856900711)
     square = b.hold(x * x)
     numerator = x * _horner(b, square, _ERF_NUMERATOR)
-    value = quotient(b, b.hold(numerator), _horner(b, square, _ERF_DENOMINATOR))
+    value = numerator / _horner(b, square, _ERF_DENOMINATOR)
     return _held_between(b, b.hold(value), 1.0)
 
 
