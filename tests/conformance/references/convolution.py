@@ -46,7 +46,7 @@ def conv(
         _taps(abs(x.value), abs(w.value), out, pads, attributes), None if b is None else abs(b)
     )
     value = _biased(_taps(x.value, w.value, out, pads, attributes), b)
-    error = _taps(x.error, abs(w.value), out, pads, attributes)
+    error = np.sqrt(_taps(x.error**2, w.value**2, out, pads, attributes))  # of independent terms
     return Bounded(value, error).rounded(operator, _of_tiles(magnitude, w.shape, attributes))
 
 
@@ -89,5 +89,5 @@ def conv_transpose(
 
     b = None if bias is None else bias.value
     magnitude = _biased(spread(abs(x.value), abs(w.value)), None if b is None else abs(b))
-    found = Bounded(_biased(spread(x.value, w.value), b), spread(x.error, abs(w.value)))
+    found = Bounded(_biased(spread(x.value, w.value), b), np.sqrt(spread(x.error**2, w.value**2)))
     return found.rounded(operator, magnitude)

@@ -9,9 +9,9 @@ from ..bounded import Attributes, Bounded, defines
 
 @defines("MatMul")
 def matmul(operator: str, attributes: Attributes, a: Bounded, b: Bounded) -> Bounded:
-    """As numpy.matmul."""
-    error = abs(a.value) @ b.error + a.error @ abs(b.value) + a.error @ b.error
-    found = Bounded(a.value @ b.value, np.asarray(error))
+    """As numpy.matmul; errors of terms are independent, so that their squares add."""
+    squares = a.value**2 @ b.error**2 + a.error**2 @ b.value**2
+    found = Bounded(a.value @ b.value, np.asarray(np.sqrt(squares)))
     return found.rounded(operator, abs(a.value) @ abs(b.value))
 
 

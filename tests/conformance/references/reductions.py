@@ -46,7 +46,7 @@ def softmax(operator: str, attributes: Attributes, x: Bounded) -> Bounded:
 def layer_norm(
     operator: str, attributes: Attributes, x: Bounded, scale: Bounded, bias: Bounded | None = None
 ) -> Bounded:
-    """Over the axes from `axis`; the error of the inputs is carried on by (1 + 1 + |y|²) / σ at most."""
+    """Over the axes from `axis`; dy = (dx - mean dx - y · mean(y · dx)) / σ, errors independent."""
     axes = tuple(range(attributes.get("axis", -1) % x.value.ndim, x.value.ndim))
     mean = x.value.mean(axes, keepdims=True)
     centred = x.value - mean
@@ -54,7 +54,8 @@ def layer_norm(
     normal = centred / deviation
     magnitude = (abs(x.value) + abs(x.value).mean(axes, keepdims=True)) / deviation
     spread = magnitude * (1 + abs(normal))
-    carried = np.broadcast_to(x.error.max(axes, keepdims=True), x.shape) / deviation * (2 + normal**2)
+    typical = np.sqrt((x.error**2).mean(axes, keepdims=True))
+    carried = (x.error + typical * (1 + abs(normal))) / deviation
     b: Array = np.zeros(()) if bias is None else bias.value
     found = Bounded(normal * scale.value + b, carried * abs(scale.value))
     return found.rounded(operator, abs(scale.value) * spread + abs(b))
