@@ -12,6 +12,7 @@ from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.convolution import Convolution
 from ...cpu.epilogue import Accumulator
+from ...cpu.isa import Isa
 from ...cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
 from ...cpu.matmul import Matmul
 from ...cpu.pixel_tile import best_pixel_tile
@@ -147,8 +148,8 @@ def _by_weight(
     require_equal(node, "inner sizes", depth, source.shape[-1])
     require_equal(node, "output sizes", (*source.shape[:-1], columns), shape)
     choice = choose_rows(state.isa, np.ascontiguousarray(weights.T))
-    lower_product = _sparse if choice.rows else _dense
-    fits = _fits_sparse if choice.rows else _fits
+    lower_product = _product_kind(state.isa, prod(shape[:-1]), choice)
+    fits = _fits if lower_product is _dense else _fits_any_layout
     plain = Epilogue(Accumulator(shape), node.outputs[0])
     epilogue = (
         plain
@@ -158,6 +159,15 @@ def _by_weight(
     out, choice = lower_product(state, node, source, weights, bias, shape, choice, epilogue)
     report_layer(state, node, weights, out, choice, epilogue)
     _finish(state, node, epilogue, after(Leaf(out)) if after else Leaf(out))
+
+
+def _product_kind(isa: Isa, rows: int, choice: Choice) -> Callable[..., tuple[Tensor, Choice]]:
+    """Which of the kernels below computes a product of this many rows."""
+    if choice.rows:
+        return _few_rows if rows < 4 or rows * 2 < isa.lanes else _in_planes
+    # ARM multiplies by a lane: four packed weights are one load, four activations of other rows are four
+    by_lane = isa.target.broadcast == "lane"
+    return _in_planes if by_lane and rows >= 4 * isa.lanes else _dense
 
 
 def _dense(
@@ -193,13 +203,13 @@ def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     return tensor.size == 1 or row or (tensor.shape == shape and tensor.is_contiguous)
 
 
-def _fits_sparse(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
-    """Operands of a sparse product's epilogue: one value, one row, or a whole tensor of any layout."""
+def _fits_any_layout(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
+    """Operands that a copy may turn: one value, one row, or a whole tensor of any layout."""
     row = bool(tensor.shape) and tensor.size == tensor.shape[-1] == shape[-1]
     return tensor.size == 1 or row or tensor.shape == shape
 
 
-def _sparse(
+def _in_planes(
     state: Lowering,
     node: ir.Node,
     source: Tensor,
@@ -209,10 +219,8 @@ def _sparse(
     choice: Choice,
     epilogue: Epilogue,
 ) -> tuple[Tensor, Choice]:
-    """Few rows: vectors of outputs. Many: a 1×1 convolution over feature-major activations."""
+    """Dense or sparse as a 1×1 convolution over feature-major activations."""
     rows, matrix = prod(shape[:-1]), np.ascontiguousarray(weights.T)
-    if rows < 4 or rows * 2 < state.isa.lanes:
-        return _few_rows(state, node, source, matrix, bias, shape, choice, epilogue)
     tile = best_pixel_tile(state.isa, len(matrix), rows, choice.rows)
     image = as_image(feature_major(state, source))
     out = new_feature_major(state, epilogue.value.name or "matmul", shape)
@@ -230,14 +238,15 @@ def _few_rows(
     state: Lowering,
     node: ir.Node,
     source: Tensor,
-    matrix: np.ndarray,
+    weights: np.ndarray,
     bias: Tensor | None,
     shape: tuple[int, ...],
     choice: Choice,
     epilogue: Epilogue,
 ) -> tuple[Tensor, Choice]:
+    """Sparse weights, a few rows of activations."""
     packing, name = f"block-sparse {choice.rows}x1", f"{node.name}.weight"
-    sparse = sparse_rows(matrix, choice.rows)
+    sparse = sparse_rows(np.ascontiguousarray(weights.T), choice.rows)
     parts = (
         state.pool.add(name, sparse.values, packing),
         state.pool.add(f"{name}.columns", sparse.columns, packing),
