@@ -17,6 +17,7 @@ from .tensor import Tensor, contiguous
 
 __all__ = ["OPERATIONS", "Reduction", "fold_lanes", "identity"]
 
+_CHAINS = 4  # partial results side by side, which hide the latency of additions
 Combine = Callable[[Any, Any], Any]
 OPERATIONS: dict[str, Combine] = {
     "sum": lambda a, b: a + b,
@@ -123,34 +124,52 @@ class _State:
 
     def across_lanes(self, kept: list[list[int]], reduced: list[list[int]]) -> None:
         """The innermost axis is summed: lanes hold partial results."""
+        with ExitStack() as stack:
+            places = self._outer(stack, kept)
+            result = self._folded(places, reduced)
+            kept_places = {g[0]: places[g[0]] for g in kept}
+            self.b.store(self.out, self.target(kept_places), result)
+
+    def _folded(self, places: dict[int, Any], reduced: list[list[int]]) -> Any:
         b, k = self.b, self.kernel
         lanes, dtype = b.isa.lanes, k.value.dtype
         combine = OPERATIONS[k.operation]
         neutral = identity(k.operation, dtype)
         *others, inner = reduced
         full, tail = divmod(self.extent(inner), lanes)
-        with ExitStack() as stack:
-            places = self._outer(stack, kept)
-            partial = b.stack(dtype, lanes)
-            single = b.stack(dtype, 1)
+        chains = max(1, min(_CHAINS, full))
+        partials = [b.stack(dtype, lanes) for _ in range(chains)]
+        single = b.stack(dtype, 1)
+        for partial in partials:
             b.store(partial, 0, constant(neutral, dtype, lanes))
-            b.store(single, 0, constant(neutral, dtype))
-            with ExitStack() as loops:
-                for group in others:
-                    places[group[0]] = loops.enter_context(b.loop(self.extent(group)))
-                if full:
-                    with b.loop(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
-                        places[inner[0]] = v * lanes + lane
-                        b.store(partial, lane, combine(partial.load(lane), self.element(places)))
-                if tail:
-                    with b.loop(tail, full * lanes) as i:
-                        places[inner[0]] = i
-                        b.store(single, 0, combine(single.load(0), self.element(places)))
-            result = single.load(0)
-            if full:
-                result = combine(result, fold_lanes(b, combine, partial, lanes))
-            kept_places = {g[0]: places[g[0]] for g in kept}
-            b.store(self.out, self.target(kept_places), result)
+        b.store(single, 0, constant(neutral, dtype))
+
+        def add(partial: Pointer, vector: Any) -> None:
+            with b.loop(lanes, kind=VECTORIZED) as lane:
+                places[inner[0]] = vector * lanes + lane
+                b.store(partial, lane, combine(partial.load(lane), self.element(places)))
+
+        with ExitStack() as loops:
+            for group in others:
+                places[group[0]] = loops.enter_context(b.loop(self.extent(group)))
+            if full >= chains:
+                with b.loop(full // chains) as v:
+                    for chain, partial in enumerate(partials):
+                        add(partial, b.let(v * chains + chain))  # one variable: indices of it are simplified
+            for v in range(full - full % chains, full):
+                add(partials[v % chains], v)
+            if tail:
+                with b.loop(tail, full * lanes) as i:
+                    places[inner[0]] = i
+                    b.store(single, 0, combine(single.load(0), self.element(places)))
+        result = single.load(0)
+        if full:
+            total = partials[0].load(0, lanes)
+            for partial in partials[1:]:
+                total = b.hold(combine(total, partial.load(0, lanes)))
+            b.store(partials[0], 0, total)
+            result = combine(result, fold_lanes(b, combine, partials[0], lanes))
+        return result
 
     def in_lanes(self, kept: list[list[int]], reduced: list[list[int]]) -> None:
         """The innermost axis stays: every lane is its own result."""
