@@ -64,6 +64,10 @@ class Matmul(Kernel):
         """M, K, N of one product."""
         return self.out.shape[-2], self.left.shape[-1], self.out.shape[-1]
 
+    def by_lanes(self, isa: Isa) -> bool:
+        """Whether rows of the left side are read as vectors, whose lanes a multiply-add can take."""
+        return isa.target.broadcast == "lane" and self.left.strides[-1] == 1
+
     def scratch_bytes(self, isa: Isa) -> int:
         return 0 if self.right is None else self.sizes[1] * self.tile[1] * isa.lanes * 4
 
@@ -143,13 +147,29 @@ class _Work:
         left, stride = self.pointers[id(k.left)], k.left.strides[-2]
         batch = self._offset(k.left)
         starts = [b.let(batch + (row + r) * stride) for r in range(height)]
-        with b.loop(k.sizes[1]) as i:
+        done = self._lane_steps(tile, starts, panel, base) if k.by_lanes(b.isa) else 0
+        with b.loop(k.sizes[1] - done, done) as i:
             at = b.let(base + i * (width * lanes))
             tile.accumulate(
                 lambda r: left.load(starts[r] + i * k.left.strides[-1]),
                 lambda j: panel.load(at + j * lanes, lanes),
             )
         self._store(tile, row, vector, width)
+
+    def _lane_steps(self, tile: RegisterTile, starts: list[Any], panel: Pointer, base: Any) -> int:
+        """Steps of the sum in whole vectors of every row, whose lanes are the scalars; returns how many."""
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        left, pitch = self.pointers[id(k.left)], tile.vectors * lanes
+        whole = k.sizes[1] // lanes
+        with b.loop(whole) as i:
+            rows = [b.let(left.load(start + i * lanes, lanes), "row") for start in starts]
+            at = b.let(base + i * (lanes * pitch))
+            for step in range(lanes):
+                tile.accumulate(
+                    lambda r, step=step: tir.Shuffle([rows[r]], [int32(step)]),  # type: ignore[misc]
+                    lambda j, step=step: panel.load(at + (step * pitch + j * lanes), lanes),  # type: ignore[misc]
+                )
+        return whole * lanes
 
     def _bias(self, vector: Any) -> Callable[[int, int], Any] | None:
         bias = self.kernel.bias

@@ -18,6 +18,8 @@ from .isa import Isa
 
 __all__ = ["RegisterTile", "best_tile", "fits", "scalars", "step_time"]
 
+_SPARE = 2  # registers to leave where rows are vectors: with none, LLVM spills accumulators
+
 
 class RegisterTile:
     """Accumulators of `rows` × `vectors` registers of `lanes` float32."""
@@ -87,12 +89,17 @@ def scalars(b: Builder, source: Pointer, offset: Any, count: int) -> Callable[[i
     return scalar
 
 
-def best_tile(isa: Isa, rows: int, vectors: int, most_vectors: int = 6) -> tuple[int, int]:
-    """(rows, vectors) of the tile that covers a `rows` × `vectors` problem in the least estimated time."""
+def best_tile(
+    isa: Isa, rows: int, vectors: int, most_vectors: int = 6, vector_rows: bool = False
+) -> tuple[int, int]:
+    """(rows, vectors) of the tile that covers a `rows` × `vectors` problem in the least estimated time.
+
+    With `vector_rows` every row's scalars are lanes of a register of its own.
+    """
     best: tuple[float, int, int] | None = None
     for nv in range(1, min(most_vectors, vectors) + 1):
         for mr in range(1, min(rows, 16) + 1):
-            if not fits(isa, mr, nv):
+            if not fits(isa, mr, nv, mr - -(-mr // isa.lanes) + _SPARE if vector_rows else 0):
                 break
             cost = _time(isa, rows, vectors, mr, nv)
             if best is None or cost < best[0] - 1e-9:

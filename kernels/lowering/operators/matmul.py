@@ -187,7 +187,8 @@ def _dense(
     if len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree)):
         operand, target = matrix_view(operand), matrix_view(out)
     vectors = -(-shape[-1] // state.isa.lanes)
-    tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8)
+    lanes = state.isa.target.broadcast == "lane"
+    tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8, vector_rows=lanes)
     panels = state.pool.add(
         f"{node.name}.weight",
         pack_columns(weights, state.isa.lanes, tile[1]),
