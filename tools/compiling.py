@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+    from gossamer.kernels.lowering.ways import Tuner
     from gossamer.kernels.program import LayerInfo
     from gossamer.runtime.session import InferenceSession
 
@@ -41,6 +42,7 @@ class CompileOptions:
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     embed_weights: bool = False
     verify: bool = True
+    tune: bool = False
     progress: Progress = lambda label, done, total: None
 
 
@@ -101,13 +103,16 @@ def compile(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     embed_weights: bool = False,
     verify: bool = True,
+    tune: bool = False,
 ) -> Artifact:
     """Compile a model for one target, and check the result against onnxruntime where this machine can.
+
+    `tune` measures for every layer which kernel is fastest on this machine, for the target "host" alone.
 
     Without `out` the artifact lies in a temporary folder that goes with the returned object.
     Raises InputError for a model or an option that cannot be taken, JobError when a check fails.
     """
-    options = CompileOptions(cpu, threads, input_shapes or {}, embed_weights, verify)
+    options = CompileOptions(cpu, threads, input_shapes or {}, embed_weights, verify, tune)
     if out is not None:
         check_parent(Path(out))
         return compile_targets(model, [target], Path(out), options)[0]
@@ -133,6 +138,8 @@ def compile_targets(
 
     targets = [find_target(name, options.cpu) for name in names]
     _check_threads(options.threads)
+    if options.tune:
+        _check_tunable(targets)
     steps = _Steps(options.progress, 2 + 3 * len(targets))
     front = _Front(model, options, steps)
     with published_folder(out) as staging:
@@ -150,6 +157,17 @@ def _check_threads(threads: int) -> None:
         raise OptionError("wrong number of threads", expected=f"1..{MOST_THREADS}", got=threads)
 
 
+def _check_tunable(targets: Sequence[Target]) -> None:
+    for target in targets:
+        if target.name != "host":
+            raise OptionError(
+                "tuning measures on the machine that compiles",
+                where="--tune",
+                expected="target host alone",
+                got=target.name,
+            )
+
+
 class _Steps:
     """Counts the steps of a job for a progress line."""
 
@@ -159,6 +177,10 @@ class _Steps:
     def __call__(self, label: str) -> None:
         self._progress(label, self._done, self._total)
         self._done += 1
+
+    def detail(self, label: str) -> None:
+        """Says what the step under way is doing."""
+        self._progress(label, self._done, self._total)
 
 
 class _Front:
@@ -182,12 +204,18 @@ class _Front:
         return Reference(self._source, self.prepared)
 
 
+def _tuner(steps: _Steps) -> Tuner:
+    from gossamer.kernels.tuning import MeasuringTuner
+
+    return MeasuringTuner(note=lambda layer: steps.detail(f"measuring {layer}"))
+
+
 def _build(front: _Front, target: Target, place: Path, options: CompileOptions, steps: _Steps) -> Artifact:
     from gossamer.kernels.building import fill_artifact
     from gossamer.kernels.lowering import emit_objects, lower
 
     steps(f"{target.name}: generating code")
-    program = lower(front.prepared, target)
+    program = lower(front.prepared, target, _tuner(steps) if options.tune else None)
     objects = emit_objects(program, target)
     steps(f"{target.name}: linking")
     place.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ of which would be computed for nothing: each is a column of accumulators with on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from .builder import STACK_BYTES, Builder, Pointer, constant
 from .isa import Isa
 from .register_tile import RegisterTile, fits, scalars, step_time
 
-__all__ = ["PixelRun", "PixelTile", "best_pixel_tile", "pixel_runs", "tile_time"]
+__all__ = ["PixelRun", "PixelTile", "best_pixel_tile", "good_pixel_tiles", "pixel_runs", "tile_time"]
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,33 @@ def _padding_is_cheaper(isa: Isa, rows: int, left: int) -> bool:
 
 def best_pixel_tile(isa: Isa, rows: int, pixels: int, height: int = 0) -> tuple[int, int]:
     """(rows, most vectors) of the tile with the least estimated time; `height` fixes the rows."""
-    best: tuple[float, int, int] | None = None
-    heights = [height] if height else range(1, min(rows, 32) + 1)
+    best: tuple[float, tuple[int, int]] | None = None
+    for tile in _pixel_tiles(isa, rows, pixels, height):
+        cost = tile_time(isa, rows, pixels, tile)
+        if best is None or cost < best[0] * (1 - 1e-9):
+            best = (cost, tile)
+    return best[1] if best else (height or 1, 1)
+
+
+def good_pixel_tiles(isa: Isa, rows: int, pixels: int, height: int, count: int) -> list[tuple[int, int]]:
+    """`count` tiles at most that cut the plane differently: the best, then by estimated time."""
+    best = best_pixel_tile(isa, rows, pixels, height)
+    others = sorted(
+        _pixel_tiles(isa, rows, pixels, height), key=lambda tile: tile_time(isa, rows, pixels, tile)
+    )
+    found: dict[object, tuple[int, int]] = {}
+    for tile in (best, *others):
+        found.setdefault((tile[0], tuple(pixel_runs(isa, tile[0], pixels, tile[1]))), tile)
+    return list(found.values())[:count]
+
+
+def _pixel_tiles(isa: Isa, rows: int, pixels: int, height: int) -> Iterator[tuple[int, int]]:
+    """Tiles that fit the registers."""
     for nv in range(1, max(1, min(6, pixels // isa.lanes)) + 1):
-        for mr in heights:
+        for mr in (height,) if height else range(1, min(rows, 32) + 1):
             if not fits(isa, mr, nv):
                 break
-            cost = tile_time(isa, rows, pixels, (mr, nv))
-            if best is None or cost < best[0] * (1 - 1e-9):
-                best = (cost, mr, nv)
-    return (best[1], best[2]) if best else (heights[0], 1)
+            yield mr, nv
 
 
 def tile_time(isa: Isa, rows: int, pixels: int, tile: tuple[int, int]) -> float:

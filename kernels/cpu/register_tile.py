@@ -8,7 +8,7 @@ share the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tvm import tirx as tir
@@ -16,7 +16,7 @@ from tvm import tirx as tir
 from .builder import Builder, Pointer, constant, int32
 from .isa import Isa
 
-__all__ = ["RegisterTile", "best_tile", "fits", "scalars", "step_time"]
+__all__ = ["RegisterTile", "best_tile", "fits", "good_tiles", "scalars", "step_time"]
 
 _SPARE = 2  # registers to leave where rows are vectors: with none, LLVM spills accumulators
 
@@ -96,16 +96,38 @@ def best_tile(
 
     With `vector_rows` every row's scalars are lanes of a register of its own.
     """
-    best: tuple[float, int, int] | None = None
+    best: tuple[float, tuple[int, int]] | None = None
+    for tile in _tiles(isa, rows, vectors, most_vectors, vector_rows):
+        cost = _time(isa, rows, vectors, *tile)
+        if best is None or cost < best[0] - 1e-9:
+            best = (cost, tile)
+    assert best is not None
+    return best[1]
+
+
+def good_tiles(
+    isa: Isa, rows: int, vectors: int, count: int, most_vectors: int = 6, vector_rows: bool = False
+) -> list[tuple[int, int]]:
+    """`count` tiles at most that cut the problem differently: the best, then by estimated time."""
+    best = best_tile(isa, rows, vectors, most_vectors, vector_rows)
+    others = sorted(
+        _tiles(isa, rows, vectors, most_vectors, vector_rows), key=lambda t: _time(isa, rows, vectors, *t)
+    )
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for tile in (best, *others):
+        found.setdefault((tile[0], _cover(vectors, tile[1])), tile)
+    return list(found.values())[:count]
+
+
+def _tiles(
+    isa: Isa, rows: int, vectors: int, most_vectors: int, vector_rows: bool
+) -> Iterator[tuple[int, int]]:
+    """(rows, vectors) of tiles that fit the registers."""
     for nv in range(1, min(most_vectors, vectors) + 1):
         for mr in range(1, min(rows, 16) + 1):
             if not fits(isa, mr, nv, mr - -(-mr // isa.lanes) + _SPARE if vector_rows else 0):
                 break
-            cost = _time(isa, rows, vectors, mr, nv)
-            if best is None or cost < best[0] - 1e-9:
-                best = (cost, mr, nv)
-    assert best is not None
-    return best[1], best[2]
+            yield mr, nv
 
 
 def fits(isa: Isa, rows: int, vectors: int, more: int = 0) -> bool:

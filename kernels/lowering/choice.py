@@ -8,6 +8,7 @@ kernel's count.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ..cpu.isa import Isa
 from ..cpu.register_tile import fits
 
-__all__ = ["Choice", "choose_rows"]
+__all__ = ["Choice", "choose_rows", "sparse_choices"]
 
 # Shares of the dense rate by R, for each way to broadcast a scalar (targets/base.py). Measured on layers of
 # MobileNet-v1: "memory" with AVX-512 on Zen 4, "all" in Node. "lane" counts AArch64 instructions of loops;
@@ -26,6 +27,8 @@ _EFFICIENCY = {
     "lane": {16: 0.95, 8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40},
     "register": {8: 0.95, 4: 0.88, 2: 0.60, 1: 0.40},
 }
+
+_MOST_KEPT = 0.9  # of the weights, in the blocks of a sparse kernel that is worth a trial
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,29 @@ def choose_rows(isa: Isa, matrix: np.ndarray | None, dense_time: float = 1.0) ->
     zeros = 1.0 - np.count_nonzero(matrix) / max(1, matrix.size)
     if zeros < 0.1:
         return Choice(dense, 0, "", f"{zeros:.0%} zeros")
-    best: tuple[float, int, float] | None = None
-    for rows, rate in _EFFICIENCY[isa.target.broadcast].items():
-        if rows > len(matrix) or not fits(isa, rows, 1):
-            continue
-        kept = _kept(matrix, rows)
-        cost = kept / rate
-        if best is None or cost < best[0]:
-            best = (cost, rows, kept)
-    assert best is not None
-    cost, rows, kept = best
+    cost, rows, kept = min(_costs(isa, matrix), key=lambda found: found[0])
     if cost >= dense_time:
         return Choice(
             dense, 0, "", f"{zeros:.0%} zeros, but {rows}x1 blocks keep {kept:.0%}: dense is faster"
         )
+    return _sparse_choice(cost, rows, kept)
+
+
+def sparse_choices(isa: Isa, matrix: np.ndarray, limit: float) -> list[Choice]:
+    """Sparse kernels that may take less than `limit` of the dense kernel's time, the best first."""
+    costs = sorted(_costs(isa, matrix), key=lambda found: found[0])
+    return [_sparse_choice(*found) for found in costs if found[0] < limit and found[2] < _MOST_KEPT]
+
+
+def _costs(isa: Isa, matrix: np.ndarray) -> Iterator[tuple[float, int, float]]:
+    """For every R: (share of the dense time, R, share of the weights that is kept)."""
+    for rows, rate in _EFFICIENCY[isa.target.broadcast].items():
+        if rows <= len(matrix) and fits(isa, rows, 1):
+            kept = _kept(matrix, rows)
+            yield kept / rate, rows, kept
+
+
+def _sparse_choice(cost: float, rows: int, kept: float) -> Choice:
     reason = f"{rows}x1 blocks keep {kept:.0%}: estimated {cost:.2f} of dense time"
     return Choice("sparse-gemm", rows, "", reason, kept)
 

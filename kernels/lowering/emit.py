@@ -14,7 +14,7 @@ from ..cpu.isa import Isa
 from ..program import Program
 from ..targets.base import Target
 
-__all__ = ["emit_objects", "llvm_target"]
+__all__ = ["compiled", "compiled_module", "emit_objects", "llvm_target"]
 
 
 def llvm_target(isa: Isa) -> Any:
@@ -43,6 +43,11 @@ def _emit(program: Program, isa: Isa) -> bytes:
 
 def compiled(program: Program, isa: Isa) -> Any:
     """TVM's runtime module of one variant; its `inspect_source("asm")` shows the code."""
+    return compiled_module(program.module(isa.variant), isa)
+
+
+def compiled_module(module: Any, isa: Isa) -> Any:
+    """TVM's runtime module of an IRModule of C functions."""
     target = llvm_target(isa)
     passes = [
         tir.transform.BindTarget(target.with_host(target)),
@@ -50,7 +55,6 @@ def compiled(program: Program, isa: Isa) -> Any:
         tir.transform.LowerTVMBuiltin(),
         tir.transform.LowerIntrin(),
     ]
-    lowered = program.module(isa.variant)
     for apply in passes:  # one by one: a Sequential of them takes minutes on shared subexpressions
-        lowered = apply(lowered)
-    return tvm.get_global_func("target.build.llvm")(lowered, target)
+        module = apply(module)
+    return tvm.get_global_func("target.build.llvm")(module, target)

@@ -22,7 +22,7 @@ from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.tensor import ITEM_BYTES, Tensor, stored_type
 
-__all__ = ["Layout", "build_module"]
+__all__ = ["Layout", "as_c_function", "build_module"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def build_module(
             name = ir.GlobalVar(f"{symbol}_k{len(names)}_{kernel.family.replace('-', '_')}")
             names[kernel.key] = name
             # a symbol of its own keeps LLVM from inlining all kernels into one huge, slow function
-            functions[name] = _as_c_function(kernel.build(isa), name.name_hint)
+            functions[name] = as_c_function(kernel.build(isa), name.name_hint)
     entry = _Entry(io_types, layout)
     calls = [
         call
@@ -95,10 +95,10 @@ class _Entry:
         params = [*self.io, self.weights, self.arena, self.thread, self.threads, self.sync]
         body = tir.SeqStmt([*calls, tir.Return(int32(0))])
         function = tir.PrimFunc(params, body, ret_type=ir.PrimType("int32"))
-        return _as_c_function(function, symbol)
+        return as_c_function(function, symbol)
 
 
-def _as_c_function(function: Any, symbol: str) -> Any:
+def as_c_function(function: Any, symbol: str) -> Any:
     """Calling convention 0: TVM leaves the function's parameters as they are."""
     return function.with_attr("global_symbol", symbol).with_attr("calling_conv", 0)
 

@@ -23,18 +23,21 @@ from .memory import plan_memory
 from .registry import rule_for
 from .state import Lowering, dtype_name, static_shape
 from .steps import Origins, layer_names
+from .ways import Tuner
 
 __all__ = ["lower"]
 
 
-def lower(model: ir.Model, target: Target) -> Program:
+def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Program:
     """Lowers a model made ready by `gossamer.passes.clean.prepare` for one target.
+
+    A `tuner` measures how each layer is best computed; it runs code of the target on this machine.
 
     Raises UnsupportedError naming operator, node and reason; ModelError where shapes contradict each other.
     """
     variants = list(target.variants)
     isa = Isa(target, variants[0])
-    state = Lowering(isa)
+    state = Lowering(isa, tuner=tuner)
     graph = model.graph
     inputs = _bind_inputs(state, graph)
     _bind_constants(state, graph)

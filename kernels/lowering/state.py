@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +19,9 @@ from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..program import LayerInfo
 from .weights import WeightPool
+
+if TYPE_CHECKING:
+    from .ways import Tuner
 
 __all__ = ["Lowering", "dtype_name", "filled_shape", "static_shape"]
 
@@ -76,6 +79,20 @@ class Lowering:
     turned: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict
     )  # id(t) -> t, its feature-major copy
+    tuner: Tuner | None = None  # measures ways to compute a layer; without one the estimate decides
+
+    def trial(self) -> Lowering:
+        """A state that knows the same values, for kernels that are only to be tried."""
+        return replace(
+            self,
+            pool=WeightPool(),
+            values=dict(self.values),
+            steps=[],
+            absorbed=set(self.absorbed),
+            layers=[],
+            turned=dict(self.turned),
+            tuner=None,
+        )
 
     # ---- reading ----------------------------------------------------------------------------
     def constant(self, value: ir.Value | None) -> np.ndarray | None:

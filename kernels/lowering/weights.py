@@ -40,6 +40,12 @@ class WeightPool:
             self._known[key] = tensor
         return self._known[key]
 
+    def data(self, tensor: Tensor) -> bytes | None:
+        """The bytes of a tensor of this pool, None for any other tensor."""
+        if id(tensor) not in self.offsets:
+            return None
+        return self._chunks[2 * list(self.offsets).index(id(tensor))]  # each is followed by its padding
+
     def blob(self) -> bytes:
         """All weights, with room for reads past the last one."""
         return b"".join([*self._chunks, bytes(SLACK)])

@@ -13,11 +13,11 @@ from ..cpu.window import Window
 from ..cpu.winograd import tile_window
 from ..cpu.winograd_transform import TRANSFORMS
 
-__all__ = ["Plan", "pack_taps", "plan_winograd"]
+__all__ = ["WORTH", "Plan", "pack_taps", "plan_winograd", "winograd_plans"]
 
 # instructions of the transforms by m: a vector of inputs, of weights, of products, and a tile stored
 _COSTS = {2: (70, 55, 50, 10), 4: (260, 175, 170, 20)}
-_WORTH = 0.85  # of the direct sum's time: a smaller gain is not worth the rounding errors
+WORTH = 0.85  # of the direct sum's time: a smaller gain is not worth the rounding errors
 _FEWEST = 16  # channels, below which transforms are not shared enough
 
 
@@ -37,18 +37,22 @@ class Plan:
 
 def plan_winograd(isa: Isa, window: Window, channels: int, rows: int, groups: int) -> Plan | None:
     """The best plan for a convolution of `channels` to `rows`, None where the direct sum is better."""
+    plans = winograd_plans(isa, window, channels, rows, groups)
+    return plans[0] if plans and plans[0].time < WORTH else None
+
+
+def winograd_plans(isa: Isa, window: Window, channels: int, rows: int, groups: int) -> list[Plan]:
+    """Every plan for a convolution of `channels` to `rows`, by estimated time."""
     plain = window.kernel == (3, 3) and window.strides == window.dilations == (1, 1) and groups == 1
     if not plain or min(channels, rows) < _FEWEST:
-        return None
+        return []
     direct = channels * 9 * tile_time(isa, rows, window.pixels, best_pixel_tile(isa, rows, window.pixels))
-    best: Plan | None = None
+    plans = []
     for outputs in TRANSFORMS:
-        for height in (h for h in (4, 8, 16, 32) if fits(isa, h, 1)):
+        for height in (h for h in (4, 8, 16, 32) if h <= rows and fits(isa, h, 1)):
             plan = _plan(isa, tile_window(window, outputs).pixels, channels, rows, outputs, height)
-            share = plan.time / direct
-            if height <= rows and share < (best.time if best else _WORTH):
-                best = replace(plan, time=share)
-    return best
+            plans.append(replace(plan, time=plan.time / direct))
+    return sorted(plans, key=lambda plan: plan.time)
 
 
 def _plan(isa: Isa, tiles: int, channels: int, rows: int, outputs: int, height: int) -> Plan:

@@ -212,6 +212,12 @@ def test_too_many_threads_are_refused(run: Run, model: Path, out: Path) -> None:
     refused(run("compile", model, "-o", out, "--threads", 1000), "threads", "got 1000")
 
 
+def test_tuning_is_refused_for_other_machines(run: Run, model: Path, out: Path) -> None:
+    command = ("compile", model, "-o", out, "--tune", "--target")
+    refused(run(*command, "wasm"), "--tune", "got wasm")
+    refused(run(*command, "host,arm64-linux"), "measures on the machine", "got arm64-linux")
+
+
 def test_an_unknown_recipe_is_refused_with_the_nearest(run: Run, model: Path, out: Path) -> None:
     refused(run("convert", model, "-o", out, "--recipe", "sparse80"), "did you mean sparse-80?")
 

@@ -40,6 +40,9 @@ def command(
     threads: int = typer.Option(1, "--threads", min=1, help="That sessions use when they are not told."),
     input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224"),
     embed_weights: bool = typer.Option(False, "--embed-weights", help="Put the weights into the code file."),
+    tune: bool = typer.Option(
+        False, "--tune", help="Measure which kernels are fastest here; target host only."
+    ),
     no_verify: bool = typer.Option(False, "--no-verify", help="Do not run what was built."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -53,7 +56,7 @@ def command(
     from ..compiling import CompileOptions, compile_targets
 
     with show_progress() as progress:
-        options = CompileOptions(cpu, threads, shapes, embed_weights, not no_verify, progress)
+        options = CompileOptions(cpu, threads, shapes, embed_weights, not no_verify, tune, progress)
         artifacts = compile_targets(model, names, path, options)
     if as_json:
         print_json({"output": str(path), "artifacts": [artifact.to_dict() for artifact in artifacts]})

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from gossamer.runtime.errors import UnsupportedError
 
-from ...cpu.convolution import Convolution
 from ...cpu.epilogue import Accumulator
 from ...cpu.isa import Isa
 from ...cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
 from ...cpu.matmul import Matmul
-from ...cpu.pixel_tile import best_pixel_tile
-from ...cpu.register_tile import best_tile
+from ...cpu.register_tile import best_tile, good_tiles
 from ...cpu.sparse_matmul import SparseMatmul
 from ...cpu.tensor import Tensor
-from ...cpu.window import Window
 from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice, choose_rows
-from ..feature_major import as_image, feature_major, image_tree, matrix_view, new_feature_major, row_tree
+from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_columns, sparse_rows
+from ..plane_products import in_planes
 from ..registry import lowers
 from ..report import report_layer
 from ..state import Lowering, filled_shape
+from ..ways import TRIED, Way, choose_way
 from .attention import lower_attention
-from .convolution import pack_weights
 from .movement import reshaped, source_of, transposed
+
+_MOST_VECTORS = 8  # of a tile whose right side is a weight
 
 
 @lowers("MatMul")
@@ -164,10 +165,10 @@ def _by_weight(
 def _product_kind(isa: Isa, rows: int, choice: Choice) -> Callable[..., tuple[Tensor, Choice]]:
     """Which of the kernels below computes a product of this many rows."""
     if choice.rows:
-        return _few_rows if rows < 4 or rows * 2 < isa.lanes else _in_planes
+        return _few_rows if rows < 4 or rows * 2 < isa.lanes else in_planes
     # ARM multiplies by a lane: four packed weights are one load, four activations of other rows are four
     by_lane = isa.target.broadcast == "lane"
-    return _in_planes if by_lane and rows >= 4 * isa.lanes else _dense
+    return in_planes if by_lane and rows >= 4 * isa.lanes else _dense
 
 
 def _dense(
@@ -188,14 +189,30 @@ def _dense(
         operand, target = matrix_view(operand), matrix_view(out)
     vectors = -(-shape[-1] // state.isa.lanes)
     lanes = state.isa.target.broadcast == "lane"
-    tile = best_tile(state.isa, target.shape[-2], vectors, most_vectors=8, vector_rows=lanes)
-    panels = state.pool.add(
-        f"{node.name}.weight",
-        pack_columns(weights, state.isa.lanes, tile[1]),
-        f"panels of {tile[1]} vectors",
+    rows = target.shape[-2]
+
+    def way(tile: tuple[int, int]) -> Way:
+        return Way(choice.with_tile(tile), lambda state: lower(state, tile))
+
+    def lower(state: Lowering, tile: tuple[int, int]) -> None:
+        packed = pack_columns(weights, state.isa.lanes, tile[1])
+        panels = state.pool.add(f"{node.name}.weight", packed, f"panels of {tile[1]} vectors")
+        state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
+
+    best = choose_way(
+        state,
+        f"{rows}x{weights.shape[0]} times {weights.shape[0]}x{weights.shape[1]}",
+        _signature(operand, target, epilogue, bias is not None),
+        way(best_tile(state.isa, rows, vectors, _MOST_VECTORS, lanes)),
+        lambda: [way(t) for t in good_tiles(state.isa, rows, vectors, TRIED, _MOST_VECTORS, lanes)],
     )
-    state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
-    return out, choice.with_tile(tile)
+    best.lower(state)
+    return out, best.choice
+
+
+def _signature(left: Tensor, out: Tensor, epilogue: Epilogue, *more: object) -> tuple[Any, ...]:
+    """What the time of a product depends on."""
+    return ("MatMul", Leaf(left).key, left.place, Leaf(out).key, epilogue.tree.key, *more)
 
 
 def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
@@ -208,31 +225,6 @@ def _fits_any_layout(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool
     """Operands that a copy may turn: one value, one row, or a whole tensor of any layout."""
     row = bool(tensor.shape) and tensor.size == tensor.shape[-1] == shape[-1]
     return tensor.size == 1 or row or tensor.shape == shape
-
-
-def _in_planes(
-    state: Lowering,
-    node: ir.Node,
-    source: Tensor,
-    weights: np.ndarray,
-    bias: Tensor | None,
-    shape: tuple[int, ...],
-    choice: Choice,
-    epilogue: Epilogue,
-) -> tuple[Tensor, Choice]:
-    """Dense or sparse as a 1×1 convolution over feature-major activations."""
-    rows, matrix = prod(shape[:-1]), np.ascontiguousarray(weights.T)
-    tile = best_pixel_tile(state.isa, len(matrix), rows, choice.rows)
-    image = as_image(feature_major(state, source))
-    out = new_feature_major(state, epilogue.value.name or "matmul", shape)
-    tree = image_tree(state, epilogue.tree, shape)
-    window = Window((1, rows), (1, rows), (1, 1))
-    kernel = Convolution(
-        image, (), bias, as_image(out), window, 1, len(weights), tile, tree, block_rows=choice.rows
-    )
-    kernel.weights = pack_weights(state, node, matrix[None], kernel)
-    state.steps.append(kernel)
-    return out, choice.with_tile(tile)
 
 
 def _few_rows(
@@ -267,8 +259,20 @@ def _by_activation(
     require_equal(node, "inner sizes", source.shape[-1], right.shape[-2])
     require_equal(node, "output sizes", (source.shape[-2], right.shape[-1]), shape[-2:])
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    tile = best_tile(state.isa, shape[-2], -(-shape[-1] // state.isa.lanes))
-    state.steps.append(Matmul(source, _cheap(state, right), None, None, out, tile, epilogue.tree))
+    right, rows, vectors = _cheap(state, right), shape[-2], -(-shape[-1] // state.isa.lanes)
+
+    def way(tile: tuple[int, int]) -> Way:
+        kernel = Matmul(source, right, None, None, out, tile, epilogue.tree)
+        return Way(Choice("matmul", 0, "", "").with_tile(tile), lambda state: state.steps.append(kernel))
+
+    best = choose_way(
+        state,
+        f"{rows}x{source.shape[-1]} times {right.shape[-2]}x{right.shape[-1]}, both activations",
+        _signature(source, out, epilogue, right.key),
+        way(best_tile(state.isa, rows, vectors)),
+        lambda: [way(t) for t in good_tiles(state.isa, rows, vectors, TRIED)],
+    )
+    best.lower(state)
     return Leaf(out)
 
 
