@@ -96,7 +96,8 @@ def require_agreement(
         return
     limits = sensitivity()
     for check, row in beyond:
-        limit = max(TOLERANCE, _ROUNDINGS * limits.get(row["name"], 0.0))
+        explained = limits.get(row["name"])
+        limit = TOLERANCE if explained is None else max(TOLERANCE, _ROUNDINGS * explained)
         if not row["relative"] <= limit:
             raise JobError(
                 f"output {row['name']} differs from onnxruntime",

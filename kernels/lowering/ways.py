@@ -65,10 +65,16 @@ class Tuner(ABC):
         """
 
 
+_CLEARLY = 0.97  # of the estimate's way's time
+
+
 def choose_way(
     state: Lowering, layer: str, signature: tuple[Any, ...], first: Way, others: Callable[[], Iterable[Way]]
 ) -> Way:
-    """`first`, which is best by the estimate, or with a tuner the fastest of it and `others`."""
+    """`first`, which is best by the estimate, or with a tuner the fastest of it and `others`.
+
+    Another way must be clearly faster: what is measured alone and with warm caches says no more than that.
+    """
     if state.tuner is None:
         return first
     ways: dict[str, Way] = {}
@@ -78,7 +84,7 @@ def choose_way(
         return first
     kept = tuple((label, round(way.choice.kept, 2)) for label, way in ways.items())
     trials = {label: partial(_trial, state, way) for label, way in ways.items()}
-    worth = {label: way.worth for label, way in ways.items()}
+    worth = {label: way.worth * (1.0 if way is first else _CLEARLY) for label, way in ways.items()}
     label, reason = state.tuner.pick(layer, (*signature, kept), trials, worth, state.isa)
     return replace(ways[label], choice=replace(ways[label].choice, reason=reason))
 
