@@ -126,8 +126,9 @@ def _sizes(builds: Builds, entrants: Entrants, options: Options) -> Measurement:
     rows: list[Row] = []
     for target in ("host", "wasm"):
         made = builds.compilation("dense", target)
-        rows.append({"what": f"compiling for {target}, seconds", "value": made.seconds})
-        rows.append({"what": f"compiling for {target}, peak MB", "value": made.peak_bytes / 1e6})
+        if made.seconds:  # none for an artifact that was kept
+            rows.append({"what": f"compiling for {target}, seconds", "value": made.seconds})
+            rows.append({"what": f"compiling for {target}, peak MB", "value": made.peak_bytes / 1e6})
     wasm = builds.artifact("dense", "wasm")
     code = sum(len(gzip.compress(path.read_bytes())) for path in _web_code(wasm))
     rows.append({"what": "web code, gzip, KB", "value": code / 1000})
