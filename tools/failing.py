@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,7 +18,7 @@ import typer
 
 from gossamer.runtime.errors import GossamerError, JobError
 
-__all__ = ["OutputClosedError", "Terminated", "guarded", "report_failure"]
+__all__ = ["OutputClosedError", "Terminated", "guarded", "report_failure", "run_alone"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -104,3 +104,15 @@ def _os_error(error: OSError) -> JobError:
     reason = error.strerror or str(error)
     advice = "free some space and run again" if error.errno in _FULL else None
     return JobError(reason, where=error.filename, advice=advice)
+
+
+def run_alone(command: Callable[..., None]) -> int:
+    """Run a command that is no part of `gossamer`; returns the exit code."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        with guarded(debug=False):
+            app(standalone_mode=False)
+    except BaseException as error:
+        return report_failure(error, debug=False)
+    return 0

@@ -21,7 +21,7 @@ from gossamer.runtime.errors import OptionError
 
 from .checking import TOLERANCE
 from .console import note
-from .failing import guarded, report_failure
+from .failing import run_alone
 from .options import choose_output
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ _HEAD = """# Real models
 
 Each model is compiled for `host` and `wasm` and compared with onnxruntime on the same file and the same
 random inputs. Errors are the largest difference of any output, in units of that output's spread (largest
-minus smallest value); at most {tolerance:g} passes. WebAssembly's error is the larger one of the two builds.
+minus smallest value); at most {tolerance:g} passes, or what changes of one unit in the inputs' last place
+explain, where a model amplifies them. WebAssembly's error is the larger one of the two builds.
 Dimensions without a size were given one: {sequence} for sequences, 1 for everything else, as the second
 column shows. `make models-table` writes this page.
 
@@ -128,14 +129,7 @@ def command(
 
 def main() -> int:
     """Run it as a command of its own; returns the exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        with guarded(debug=False):
-            app(standalone_mode=False)
-    except BaseException as error:
-        return report_failure(error, debug=False)
-    return 0
+    return run_alone(command)
 
 
 if __name__ == "__main__":

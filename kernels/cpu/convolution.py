@@ -27,21 +27,9 @@ from .planes import PlaneLayout
 from .tensor import Tensor
 from .window import Window
 
-__all__ = ["Convolution", "operand_vector", "tile_runs"]
+__all__ = ["Convolution", "operand_vector"]
 
 _LINE = 64  # bytes of a cache line
-
-
-def tile_runs(vectors: int, most: int) -> list[tuple[int, int, int]]:
-    """Cuts `vectors` into even tiles of at most `most`: runs of (first vector, tile width, tiles).
-
-    >>> tile_runs(13, 4)
-    [(0, 4, 1), (4, 3, 3)]
-    """
-    tiles = -(-vectors // most)
-    width, big = divmod(vectors, tiles)
-    runs = [(0, width + 1, big), (big * (width + 1), width, tiles - big)]
-    return [run for run in runs if run[2]]
 
 
 @dataclass(eq=False)

@@ -15,14 +15,13 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
-from .convolution import tile_runs
 from .elementwise import vectors
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .merging import unmerge
-from .register_tile import RegisterTile
+from .register_tile import RegisterTile, tile_runs
 from .storing import store_first
 from .tensor import Tensor
 

@@ -14,12 +14,11 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer
-from .convolution import tile_runs
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
-from .register_tile import RegisterTile
+from .register_tile import RegisterTile, tile_runs
 from .tensor import Tensor
 
 __all__ = ["MatrixVector", "panel_vectors"]

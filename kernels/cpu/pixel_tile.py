@@ -17,7 +17,7 @@ from tvm import tirx as tir
 
 from .builder import STACK_BYTES, Builder, Pointer, constant
 from .isa import Isa
-from .register_tile import RegisterTile, fits, scalars, step_time
+from .register_tile import RegisterTile, fits, scalars, step_time, tile_runs
 
 __all__ = ["PixelRun", "PixelTile", "best_pixel_tile", "good_pixel_tiles", "pixel_runs", "tile_time"]
 
@@ -60,17 +60,11 @@ def pixel_runs(isa: Isa, rows: int, pixels: int, most: int) -> list[PixelRun]:
     if left:
         more = _rest_registers(isa, rows, left)
         carrier = max(v for v in range(min(most, whole) + 1) if fits(isa, rows, v, more))
-    runs: list[PixelRun] = []
-    first = 0
-    if whole - carrier:
-        tiles = -(-(whole - carrier) // most)
-        width, big = divmod(whole - carrier, tiles)
-        for vectors, count in ((width + 1, big), (width, tiles - big)):
-            if count:
-                runs.append(PixelRun(first, vectors, 0, count))
-                first += vectors * count * lanes
+    body = whole - carrier
+    cuts = tile_runs(body, most) if body else []
+    runs = [PixelRun(first * lanes, vectors, 0, count) for first, vectors, count in cuts]
     if left:
-        runs.append(PixelRun(first, carrier, left, 1))
+        runs.append(PixelRun(body * lanes, carrier, left, 1))
     return runs
 
 

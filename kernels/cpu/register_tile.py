@@ -16,7 +16,7 @@ from tvm import tirx as tir
 from .builder import Builder, Pointer, constant, int32
 from .isa import Isa
 
-__all__ = ["RegisterTile", "best_tile", "fits", "good_tiles", "scalars", "step_time"]
+__all__ = ["RegisterTile", "best_tile", "fits", "good_tiles", "scalars", "step_time", "tile_runs"]
 
 _SPARE = 2  # registers to leave where rows are vectors: with none, LLVM spills accumulators
 
@@ -148,16 +148,26 @@ def step_time(isa: Isa, rows: int, vectors: int, more: int = 0) -> float:
     return max(products, loads, 4.0) + 0.05 * (loads + 4)
 
 
+def tile_runs(vectors: int, most: int) -> list[tuple[int, int, int]]:
+    """Cuts `vectors` into even tiles of at most `most`: runs of (first vector, tile width, tiles).
+
+    >>> tile_runs(13, 4)
+    [(0, 4, 1), (4, 3, 3)]
+    """
+    tiles = -(-vectors // most)
+    width, big = divmod(vectors, tiles)
+    runs = [(0, width + 1, big), (big * (width + 1), width, tiles - big)]
+    return [run for run in runs if run[2]]
+
+
 def _cover(total: int, part: int) -> int:
     return -(-total // part)
 
 
 def _time(isa: Isa, rows: int, vectors: int, mr: int, nv: int) -> float:
     full_rows, tail_rows = divmod(rows, mr)
-    tiles = _cover(vectors, nv)
-    base, big = divmod(vectors, tiles)
     time = 0.0
-    for width, count in ((base + 1, big), (base, tiles - big)):
+    for _, width, count in tile_runs(vectors, nv):
         for height, times in ((mr, full_rows), (tail_rows, 1 if tail_rows else 0)):
-            time += count * times * step_time(isa, height, width) if width and height else 0
+            time += count * times * step_time(isa, height, width) if height else 0
     return time

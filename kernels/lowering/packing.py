@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cpu.convolution import tile_runs
+from ..cpu.register_tile import tile_runs
 
 __all__ = ["SparseRows", "pack_columns", "pack_rows", "sparse_rows"]
 

@@ -10,7 +10,7 @@ import typer
 from gossamer.runtime.errors import OptionError, nearest
 
 from ..console import note
-from ..failing import guarded, report_failure
+from ..failing import run_alone
 from .building import Builds
 from .measuring import PARTS, Options
 from .page import goals, insert, page
@@ -79,14 +79,7 @@ def _known(option: str, names: list[str], known: list[str]) -> list[str]:
 
 def main() -> int:
     """Run it as a command of its own; returns the exit code."""
-    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        with guarded(debug=False):
-            app(standalone_mode=False)
-    except BaseException as error:
-        return report_failure(error, debug=False)
-    return 0
+    return run_alone(command)
 
 
 if __name__ == "__main__":
