@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import onnx_ir as ir
 
+from .context import Context
 from .report import Change, PassReport, Refusal
 
 __all__ = [
@@ -44,6 +46,19 @@ class Pass(ir.passes.InPlacePass):
 
     stage: ClassVar[str]
     exact: ClassVar[bool]
+    calibrated: ClassVar[bool] = False
+    """Whether the pass measures activations on calibration data where there is any."""
+    context: ClassVar[Context] = Context()
+    """What the pass runs with: no option of its own, set by `within`."""
+
+    def within(self, context: Context) -> Self:
+        """This pass, run with `context`."""
+        bound = copy(self)
+        object.__setattr__(bound, "context", context)
+        return bound
+
+    def check(self, model: ir.Model) -> None:
+        """Raises OptionError where the options do not fit `model`; called before any lossy work starts."""
 
     @abstractmethod
     def apply(self, model: ir.Model, report: PassReport) -> None:

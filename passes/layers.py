@@ -173,7 +173,12 @@ class LayerPass(Pass):
             if node.name is not None and (node.name == pattern or fnmatchcase(node.name, pattern)):
                 merged.update(options)
         where = f"{self.pass_name()}: {node.name}"
-        return replace(self, operators={}, nodes={}, **self._checked(merged, where)) if merged else self
+        changed = replace(self, operators={}, nodes={}, **self._checked(merged, where)) if merged else self
+        return changed.within(self.context)
+
+    def check(self, model: ir.Model) -> None:
+        """Names and patterns must match layers."""
+        self.check_names(weighted_layers(model))
 
     def check_names(self, layers: Iterable[Layer]) -> None:
         """Raises OptionError for a name or pattern that no layer has: it would be skipped silently."""

@@ -12,8 +12,10 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import GossamerError, JobError
 
+from .activations import Calibration
 from .base import Pass, PassOutcome, weight_bytes
 from .catalog import pass_names as pass_names
+from .context import Context
 from .input_shapes import apply_input_shapes
 from .naming import name_everything
 from .recipe import Recipe
@@ -45,29 +47,48 @@ def convert_model(
     converted = model.clone()
     apply_input_shapes(converted, input_shapes or {})
     report = Report(model.graph.name or "model", recipe.name, bytes_before=weight_bytes(model))
-    if check_with is not None and not all(step.exact for step in recipe.build()):
-        report.passes, report.checks = _run_checked(converted, recipe, progress, check_with)
-    else:
-        report.passes = run_passes(converted, recipe, progress)
+    passes, steps = recipe.build(), _Steps(progress, len(recipe.passes))
+    context = Context(Calibration(calibration) if calibration else None, steps.say)
+    bound = [step.within(context) for step in passes]
+    watched = check_with if not all(step.exact for step in passes) else None
+    report.passes, report.checks = _run_stages(bound, converted, steps, watched)
     report.bytes_after = weight_bytes(converted)
-    if calibration and report.passes:
+    if calibration and report.passes and not any(step.calibrated for step in passes):
         report.passes[0].notes.append("no pass of this recipe uses calibration data")
     return converted, report
 
 
 def run_passes(model: ir.Model, recipe: Recipe, progress: Progress | None = None) -> list[PassReport]:
     """Run the recipe's passes over `model` in place; their accounts in order."""
-    return _run_all(recipe.build(), model, _Steps(progress, len(recipe.passes)))
+    return _run_stages(recipe.build(), model, _Steps(progress, len(recipe.passes)), None)[0]
+
+
+def _run_stages(
+    passes: Sequence[Pass], model: ir.Model, steps: _Steps, check_with: Feeds | None
+) -> tuple[list[PassReport], list[OutputCheck]]:
+    """The clean model shows whether the options of all further passes fit it, before any of them works."""
+    clean = sum(step.stage == "clean" for step in passes)
+    reports, checks = list[PassReport](), list[OutputCheck]()
+    for part in (passes[:clean], passes[clean:]):
+        if part and part[0].stage != "clean":
+            name_everything(model)
+            for step in part:
+                step.check(model)
+        if check_with is None:
+            reports += _run_all(part, model, steps)
+        else:
+            done, found = _run_checked(model, part, steps, check_with)
+            reports, checks = reports + done, checks + found
+    return reports, checks
 
 
 def _run_checked(
-    model: ir.Model, recipe: Recipe, progress: Progress | None, feeds: Feeds
+    model: ir.Model, passes: Sequence[Pass], steps: _Steps, feeds: Feeds
 ) -> tuple[list[PassReport], list[OutputCheck]]:
     from .verifying import ExactChecker  # onnxruntime, which nothing else here needs
 
-    checker, reports = ExactChecker(feeds), []
-    steps = _Steps(progress, len(recipe.passes))
-    for exact, group in groupby(recipe.build(), key=lambda step: step.exact):
+    checker, reports = ExactChecker(feeds), list[PassReport]()
+    for exact, group in groupby(passes, key=lambda step: step.exact):
         if exact:
             checker.begin(model)
         done = _run_all(list(group), model, steps)
@@ -81,9 +102,17 @@ class _Steps:
     """Counts passes for whoever shows progress."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+        self._progress, self._total, self._done, self._label = progress, total, 0, ""
 
     def start(self, label: str) -> None:
+        self._label = label
+        self._show(label)
+
+    def say(self, text: str) -> None:
+        """How far the pass that runs is."""
+        self._show(f"{self._label}: {text}")
+
+    def _show(self, label: str) -> None:
         if self._progress is not None:
             self._progress(label, self._done, self._total)
 
@@ -95,7 +124,7 @@ class _Steps:
 
 def _run_all(passes: Sequence[Pass], model: ir.Model, steps: _Steps) -> list[PassReport]:
     name_everything(model)
-    reports = []
+    reports = list[PassReport]()
     for step in passes:
         steps.start(step.pass_name())
         reports.append(_run(step, model))

@@ -40,6 +40,8 @@ class Choice:
     tile: str
     reason: str
     kept: float = 1.0  # share of weights in blocks that are stored
+    format: str = ""  # of a weight that is read as a format stores it: "palette 4 bit"
+    stored_bytes: int = 0  # of such a weight, as its kernel reads it
 
     def with_tile(self, tile: tuple[int, int]) -> Choice:
         """The same, with the tile in the report."""

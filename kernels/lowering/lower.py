@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,7 @@ from .attributes import describe
 from .entry import Layout, build_module
 from .memory import plan_memory
 from .registry import rule_for
-from .state import Lowering, dtype_name, static_shape
+from .state import Encoded, Lowering, dtype_name, static_shape
 from .steps import Origins, layer_names
 from .ways import Tuner
 
@@ -131,6 +132,10 @@ def _fold_constant(state: Lowering, node: ir.Node) -> bool:
         return False
     perm = node.attributes.get("perm")
     state.arrays[node.outputs[0]] = np.transpose(array, tuple(perm.as_ints()) if perm else None)
+    encoded = state.encoded.get(node.inputs[0]) if node.inputs[0] is not None else None
+    if encoded is not None and array.ndim == 2:
+        turned = perm is None or tuple(perm.as_ints()) == (1, 0)
+        state.encoded[node.outputs[0]] = replace(encoded, transposed=encoded.transposed != turned)
     return True
 
 
@@ -141,11 +146,14 @@ def _decode(state: Lowering, node: ir.Node) -> None:
         raise UnsupportedError(
             "no kernel for this operator", where=describe(node), got=f"domain {node.domain!r}"
         )
-    parts = [state.constant(v) for v in node.inputs]
-    if any(p is None for p in parts):
+    given = {name: value for name, value in zip(found.parts, node.inputs, strict=False) if value is not None}
+    parts = {name: array for name, value in given.items() if (array := state.constant(value)) is not None}
+    if len(parts) < len(given):
         raise UnsupportedError("a compressed weight must be constant", where=describe(node))
-    given = {name: part for name, part in zip(found.parts, parts, strict=True) if part is not None}
-    state.arrays[node.outputs[0]] = found.decode(given)
+    out = node.outputs[0]
+    state.arrays[out] = found.decode(parts)
+    nested = {name: state.encoded[value] for name, value in given.items() if value in state.encoded}
+    state.encoded[out] = Encoded(found, parts, nested)
 
 
 def _write_outputs(state: Lowering, graph: ir.Graph, origins: Origins) -> list[Tensor]:

@@ -27,9 +27,8 @@ def report_layer(
 ) -> None:
     """Notes kernel, tile, work, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
     fused = tuple(n.name or n.op_type for n in epilogue.nodes) if epilogue else ()
-    stored = 4 * weights.size * choice.kept + (
-        4 * weights.size * choice.kept / choice.rows if choice.rows else 0
-    )
+    kept = 4 * weights.size * choice.kept
+    stored = choice.stored_bytes or kept + (kept / choice.rows if choice.rows else 0)
     outputs = weights.shape[0] if node.op_type.startswith("Conv") else weights.shape[-1]
     macs = prod(out.shape) * (weights.size // max(1, outputs))
     if (kernel := _writer(state, out)) is not None:
@@ -40,7 +39,7 @@ def report_layer(
             operator=node.op_type,
             kernel=choice.kernel,
             shape=out.shape,
-            format=f"block-sparse {choice.rows}x1" if choice.rows else "dense",
+            format=choice.format or (f"block-sparse {choice.rows}x1" if choice.rows else "dense"),
             sparsity=float(1 - np.count_nonzero(weights) / max(1, weights.size)),
             bits_per_weight=8 * stored / max(1, weights.size),
             weight_bytes=int(stored),

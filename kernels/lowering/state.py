@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..cpu.transposing import TransposeMatrix, is_feature_major
+from ..formats import Format
 from ..program import LayerInfo
 from .weights import WeightPool
 
@@ -64,6 +65,21 @@ def filled_shape(value: ir.Value, where: str) -> tuple[int, ...]:
     return shape
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A compressed weight as the graph gives it.
+
+    `parts` are decoded arrays by name; `nested` holds the parts that a format stores in turn. `transposed`
+    says that the value is the transpose of what is decoded, as a MatMul weight [K, N] is, whose decoded form
+    has its outputs first.
+    """
+
+    format: Format
+    parts: Mapping[str, np.ndarray]
+    nested: Mapping[str, Encoded] = field(default_factory=dict)
+    transposed: bool = False
+
+
 @dataclass
 class Lowering:
     """Kernels are appended in order; `values` says what each graph value is."""
@@ -75,7 +91,7 @@ class Lowering:
     steps: list[Kernel] = field(default_factory=list)
     absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel
     layers: list[LayerInfo] = field(default_factory=list)
-    encodings: dict[ir.Value, str] = field(default_factory=dict)  # format of a decoded weight
+    encoded: dict[ir.Value, Encoded] = field(default_factory=dict)  # how a constant of `arrays` is stored
     turned: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict
     )  # id(t) -> t, its feature-major copy

@@ -18,20 +18,19 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import Field
 
-from gossamer.kernels.formats import DOMAIN, find_format
+from gossamer.kernels.formats import find_format
 from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.block_sparse import block_grid, block_survivors
 
 from ..base import change, refuse
 from ..layers import Layer, LayerPass, weighted_layers
 from ..report import PassReport
+from ..storing import Stored, refusal, store_weight
 
 __all__ = ["EncodeSparse"]
 
 _CANDIDATES = ((16, 1), (8, 1), (4, 1), (2, 1), (1, 1))
 """Blocks that kernels exist for, widest first: of equal sizes the wider one is faster."""
-_LEAST_OPSET = 18
-"""The function's body needs BitwiseAnd."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,35 +52,24 @@ class EncodeSparse(LayerPass):
         layers = weighted_layers(model)
         self.check_names(layers)
         report.matched = len(layers)
-        opset = model.opset_imports.get("", 0)
         done: set[ir.Value] = set()
         for layer in layers:
             settings = self.at(layer.node)
             if layer.weight in done:
                 change(report, layer.node, "shares weights that are encoded")
-            elif reason := settings._refusal(layer, opset):
+            elif reason := settings._refusal(layer, model):
                 refuse(report, layer.node, reason)
             else:
                 settings._encode(model, layer, report)
                 done.add(layer.weight)
-        if done:
-            function = find_format("block-sparse").function(opset)
-            model.functions[function.identifier()] = function
-            model.opset_imports[DOMAIN] = 1
 
-    def _refusal(self, layer: Layer, opset: int) -> str:
-        tensor = layer.weight.const_value
+    def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:
             return "the recipe skips it"
-        if opset < _LEAST_OPSET:
-            return f"the model is at opset {opset}, decoding needs {_LEAST_OPSET}"
-        if text := layer.reason_not_constant():
+        if text := refusal(layer, model):
             return text
+        tensor = layer.weight.const_value
         assert tensor is not None
-        if tensor.dtype != ir.DataType.FLOAT or tensor.size == 0:
-            return f"its weights are {tensor.dtype.name} {list(tensor.shape)}, not float32"
-        if len(_orientations(layer)) > 1:
-            return "its weights are read in both orientations"
         weight = layer.outputs_first(tensor.numpy())
         stored = _stored_bytes(weight, *self._best_block(weight))
         if stored >= tensor.nbytes * (1 - self.min_saving):
@@ -101,12 +89,12 @@ class EncodeSparse(LayerPass):
         assert tensor is not None
         weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
         rows, columns = self._best_block(weight)
-        stored = find_format("block-sparse")
-        parts = stored.encode(weight, rows=rows, columns=columns)
-        bits = stored.bits_per_weight(parts, weight.shape)
-        detail = f"{rows}x{columns} blocks, {len(parts['values'])} kept, {bits:.2f} bits per weight"
-        change(report, layer.node, detail, tensor.nbytes, stored.stored_bytes(parts))
-        _replace_weight(model, layer, parts, weight.shape)
+        kind = find_format("block-sparse")
+        stored = Stored(kind.name, kind.encode(weight, rows=rows, columns=columns))
+        bits, count = stored.bits_per_weight(weight.size), len(stored.parts["values"])  # type: ignore[arg-type]
+        detail = f"{rows}x{columns} blocks, {count} kept, {bits:.2f} bits per weight"
+        change(report, layer.node, detail, tensor.nbytes, stored.nbytes)
+        store_weight(model, layer, stored, weight.shape)
 
 
 def _stored_bytes(weight: Array, rows: int, columns: int) -> int:
@@ -114,59 +102,3 @@ def _stored_bytes(weight: Array, rows: int, columns: int) -> int:
     blocks = prod(block_grid(weight.shape, rows, columns))
     values = 4 * rows * columns * max(1, block_survivors(weight, rows, columns))
     return values + -(-blocks // 8) + 8 * weight.ndim
-
-
-def _orientations(layer: Layer) -> set[bool]:
-    """The orientations in which the readers of a weight take it."""
-    readers = {use.node for use in layer.weight.uses()}
-    return {
-        node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1)
-        for node in readers
-    }
-
-
-def _replace_weight(model: ir.Model, layer: Layer, parts: dict[str, Array], shape: tuple[int, ...]) -> None:
-    graph, old, stored = model.graph, layer.weight, find_format("block-sparse")
-    name = old.name or "weight"
-    readers = [(use.node, use.idx) for use in old.uses()]
-    graph.initializers.pop(name)
-    call = ir.Node(
-        DOMAIN,
-        stored.operator,
-        [_initializer(graph, f"{name}.{part}", parts[part]) for part in stored.parts],
-        name=f"{name}.decode",
-        num_outputs=1,
-    )
-    decoded = _typed(call.outputs[0], name, shape)
-    nodes, value = [call], decoded
-    if not layer.rows_are_outputs:
-        if all(node.op_type == "Gemm" for node, _ in readers):
-            for node, _ in readers:
-                node.attributes.add(ir.AttrInt64("transB", 1))
-        else:
-            turn = ir.Node(
-                "", "Transpose", [decoded], [ir.AttrInt64s("perm", [1, 0])], name=f"{name}.transpose"
-            )
-            decoded.name = f"{name}.rows"
-            value = _typed(turn.outputs[0], name, shape[::-1])
-            nodes.append(turn)
-    for node, index in readers:
-        node.replace_input_with(index, value)
-    # They depend on initializers only, so the start of the graph precedes every reader, inside graphs too.
-    graph.insert_before(graph[0], nodes)
-
-
-def _typed(value: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:
-    value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
-    return value
-
-
-def _initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value

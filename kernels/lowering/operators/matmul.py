@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -20,13 +21,14 @@ from ...cpu.sparse_matmul import SparseMatmul
 from ...cpu.tensor import Tensor
 from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice, choose_rows
+from ..encoded.base import product_kernel
 from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue, grow_epilogue
 from ..packing import pack_columns, sparse_rows
 from ..plane_products import in_planes
 from ..registry import lowers
 from ..report import report_layer
-from ..state import Lowering, filled_shape
+from ..state import Encoded, Lowering, filled_shape
 from ..ways import TRIED, Way, choose_way
 from .attention import lower_attention
 from .movement import reshaped, source_of, transposed
@@ -44,7 +46,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
     _require_float32(node, left)
     weights = state.constant(node.inputs[1])
     if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
-        _by_weight(state, node, left, weights, None, None, shape)
+        _by_weight(state, node, left, weights, None, None, shape, state.encoded.get(_right(node)))
         return
     right = source_of(state, node, 1)
     if len(left.shape) == 1:
@@ -73,7 +75,11 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
         matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
         bias, rest = _bias(state, node, addend, beta, shape)
         after = None if rest is None else lambda product: _add(state, product, rest, beta)
-        _by_weight(state, node, left, matrix.astype(np.float32), bias, after, shape)
+        encoded = state.encoded.get(_right(node))
+        if encoded is not None:  # as the product takes it: (K, N)
+            turned = encoded.transposed != bool(flag(node, "transB"))
+            encoded = replace(encoded, transposed=turned) if alpha == 1.0 else None
+        _by_weight(state, node, left, matrix.astype(np.float32), bias, after, shape, encoded)
         return
     right = source_of(state, node, 1)
     right = transposed(state, right, (1, 0)) if flag(node, "transB") else right
@@ -83,6 +89,12 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
     state.define(
         node.outputs[0], product if addend is None else _add(state, product, state.lazy(addend), beta)
     )
+
+
+def _right(node: ir.Node) -> ir.Value:
+    value = node.inputs[1]
+    assert value is not None
+    return value
 
 
 def _require_float32(node: ir.Node, value: Lazy) -> None:
@@ -142,6 +154,7 @@ def _by_weight(
     bias: Tensor | None,
     after: Callable[[Lazy], Lazy] | None,
     shape: tuple[int, ...],
+    encoded: Encoded | None,
 ) -> None:
     """(…, M, K) · (K, N) and the elementwise nodes behind it; `after` is applied where these must wait."""
     source = state.tensor(left, node.name or "matmul_in")
@@ -149,8 +162,10 @@ def _by_weight(
     require_equal(node, "inner sizes", depth, source.shape[-1])
     require_equal(node, "output sizes", (*source.shape[:-1], columns), shape)
     choice = choose_rows(state.isa, np.ascontiguousarray(weights.T))
-    lower_product = _product_kind(state.isa, prod(shape[:-1]), choice)
-    fits = _fits if lower_product is _dense else _fits_any_layout
+    rows = prod(shape[:-1])
+    stored = product_kernel(state.isa, encoded, rows)
+    lower_product = stored or _product_kind(state.isa, rows, choice)
+    fits = _fits if stored or lower_product is _dense else _fits_any_layout
     plain = Epilogue(Accumulator(shape), node.outputs[0])
     epilogue = (
         plain
