@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test conformance check format models-table clean
+.PHONY: demo test conformance check format models-table benchmarks quality clean
 
 demo:
 	@sh tools/install.sh models
@@ -37,6 +37,12 @@ benchmarks: # an hour or more; parts of it: $(BIN)/python -m gossamer.tools.benc
 	@sh tools/install_system.sh
 	@sh tools/install.sh dev
 	$(BIN)/python -m gossamer.tools.benchmarks build/benchmarks -o docs/benchmarks.md
+
+# accuracy against bytes of every method, with plots: docs/compression.md (an hour; what was measured is kept)
+quality:
+	@sh tools/install.sh models
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[plots]'
+	$(BIN)/python -m gossamer.tools.quality ../shared build/quality -o docs/compression.md
 
 clean:
 	rm -rf .venv build demo-out runtime/web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

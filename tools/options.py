@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gossamer.runtime.errors import OptionError, nearest
 
-__all__ = ["check_parent", "choose_output", "match_inputs", "parse_shapes", "split_targets"]
+__all__ = ["check_parent", "choose_output", "known_names", "match_inputs", "parse_shapes", "split_targets"]
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -68,3 +68,16 @@ def split_targets(text: str) -> list[str]:
         if names.count(name) > 1:
             raise OptionError("given twice", where=f"--target {name}")
     return names
+
+
+def known_names(option: str, names: list[str], known: list[str]) -> list[str]:
+    """The names that were given for `option`, or all that are `known`. Raises OptionError."""
+    for name in names:
+        if name not in known:
+            raise OptionError(
+                "is not known",
+                where=f"{option} {name}",
+                expected=", ".join(known),
+                advice=nearest(name, known),
+            )
+    return names or known

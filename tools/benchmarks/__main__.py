@@ -7,10 +7,9 @@ from pathlib import Path
 
 import typer
 
-from gossamer.runtime.errors import OptionError, nearest
-
 from ..console import note
 from ..failing import run_alone
+from ..options import known_names
 from .building import Builds
 from .measuring import PARTS, Options
 from .page import goals, insert, page
@@ -41,8 +40,10 @@ def command(
     no_measure: bool = typer.Option(False, "--no-measure", help="Only write the tables of earlier results."),
 ) -> None:
     """Build, measure and write the tables of docs/benchmarks.md."""
-    models = _known("--model", model, list(dict.fromkeys(name for goal in goals() for name in goal.models)))
-    parts = _known("--part", part, list(PARTS))
+    models = known_names(
+        "--model", model, list(dict.fromkeys(name for goal in goals() for name in goal.models))
+    )
+    parts = known_names("--part", part, list(PARTS))
     page_before = output.read_text(encoding="utf-8") if output is not None else ""
     for name in [] if no_measure else models:
         builds = Builds(folder, name, reuse=reuse)
@@ -62,19 +63,6 @@ def command(
     else:
         output.write_text(insert(page_before, tables), encoding="utf-8")
         note(f"{output}: written")
-
-
-def _known(option: str, names: list[str], known: list[str]) -> list[str]:
-    """The names that were given, or all. Raises OptionError."""
-    for name in names:
-        if name not in known:
-            raise OptionError(
-                "is not known",
-                where=f"{option} {name}",
-                expected=", ".join(known),
-                advice=nearest(name, known),
-            )
-    return names or known
 
 
 def main() -> int:

@@ -1,0 +1,70 @@
+"""One point: the model is converted, its weights are counted and the task is scored; kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gossamer.runtime.errors import GossamerError
+
+from ..converting import convert
+from .curves import Curve, Level
+from .tasks import Task
+
+__all__ = ["Point", "baseline", "measure"]
+
+_DENSE = Curve(
+    name="dense", title="Dense", recipe="default", calibrate=False, levels=(Level(label="float32"),)
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """`bytes` are those of all weights; `score` is None where the conversion was refused: `note` says why."""
+
+    task: str
+    curve: str
+    level: str
+    bytes: int
+    score: float | None
+    seconds: float
+    note: str = ""
+
+
+def baseline(task: Task, folder: Path) -> Point:
+    """The model as it is, cleaned."""
+    return measure(task, _DENSE, _DENSE.levels[0], folder)
+
+
+def measure(task: Task, curve: Curve, level: Level, folder: Path) -> Point:
+    """The point of `level`, converted to `folder`; taken from there where it was measured before."""
+    path = folder / task.name / curve.name / f"{level.label.replace(' ', '-').replace('%', '')}.json"
+    key = {"recipe": level.recipe or curve.recipe, "set": [*curve.set, *level.set], "data": curve.calibrate}
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept.pop("key") == key:
+            return Point(**kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    point = _measured(task, curve, level, path.with_suffix(".onnx"))
+    path.write_text(json.dumps({"key": key, **asdict(point)}, indent=1) + "\n", encoding="utf-8")
+    return point
+
+
+def _measured(task: Task, curve: Curve, level: Level, file: Path) -> Point:
+    begin = time.monotonic()
+    try:
+        result = convert(
+            task.path,
+            level.recipe or curve.recipe,
+            settings=[*curve.set, *level.set],
+            calibration=task.calibration() if curve.calibrate else (),
+        )
+    except GossamerError as error:
+        return Point(task.name, curve.name, level.label, 0, None, time.monotonic() - begin, str(error))
+    seconds = time.monotonic() - begin
+    result.save(file)
+    return Point(
+        task.name, curve.name, level.label, result.report.bytes_after, task.score(file), round(seconds, 1)
+    )
