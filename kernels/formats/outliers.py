@@ -124,7 +124,7 @@ def outlier_parts(array: Array, mask: npt.NDArray[np.bool_]) -> dict[str, Array]
 def _packed(flat: Array, places: npt.NDArray[np.int64], gap: type) -> dict[str, Array]:
     values = flat[places]
     half = bool((np.abs(values) <= _HALF_MAX).all())
-    gaps = np.diff(places, prepend=0).astype(gap)
+    gaps: Array = np.diff(places, prepend=0).astype(gap)
     return {"gaps": gaps, "values": values.astype(np.float16 if half else np.float32)}
 
 

@@ -33,7 +33,8 @@ def test_outliers_are_kept_and_all_else_is_the_base(case: tuple[Array, Array]) -
     parts = {"base": np.zeros_like(array), **outlier_parts(array, mask)}
     decoded = FORMAT.decode(parts)
     assert (decoded[mask] == array[mask].astype(parts["values"].dtype)).all()
-    assert (decoded[~mask] != 0).sum() <= (0 if mask.any() else 1)  # no part is ever empty
+    on_the_way = array.size // 255 + (0 if mask.any() else 1)  # no part is ever empty
+    assert (decoded[~mask] != 0).sum() <= on_the_way
 
 
 @given(weights())
