@@ -1,0 +1,139 @@
+"""Tables of up to 16 float32 as bytes in registers, where no instruction permutes float32 (SSE, NEON, wasm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tvm import tirx as tir
+
+from .builder import Builder, Pointer, constant, int32
+from .code_lookup import Look, TableLookup, padded_tables
+from .code_stream import CodeStream
+
+__all__ = ["BytePlanes"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class BytePlanes(TableLookup):
+    """Up to 16 entries: the same byte of each is a table of 16, looked up for a register of codes at once.
+
+    `first` is the lowest byte that is not zero in every entry: 1 for values that are exact in float16.
+    Interleaving bytes, then pairs of bytes, of a register of codes gives four vectors of float32.
+    """
+
+    first: int = 0
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (*super().key, self.first)
+
+    @property
+    def _octets(self) -> int:
+        return 4 * self.isa.lanes
+
+    @property
+    def stream(self) -> CodeStream:
+        return CodeStream(self.bits, 8, self._octets)
+
+    @property
+    def vectors(self) -> int:
+        return 4 * self.stream.codes
+
+    def pack(self, codes: Array) -> Array:
+        lead = codes.shape[:-2]
+        vectors = codes.reshape(*lead, self.stream.codes, self._octets)
+        places = np.empty(self._octets, np.int64)  # of the codes in the order of the entries
+        places[self._order()] = np.arange(self._octets)
+        packed = self.stream.pack(vectors[..., places])
+        return packed.reshape(*lead, -1)
+
+    def _order(self) -> Array:
+        """The code that gives each entry of four vectors: what the interleaving below does."""
+        low, high = _interleaved(self._octets, 1)
+        octets = np.concatenate([np.arange(self._octets)] * 2)
+        pairs = [octets[low], octets[high]]  # each code twice
+        low, high = _interleaved(self._octets, 2)
+        fours = [np.concatenate([pair] * 2)[order] for pair in pairs for order in (low, high)]
+        return np.concatenate(fours)[::4]
+
+    def tables(self, luts: Array) -> Array:
+        """For each table the planes from `first` on, 16 bytes each (twice, side by side, in 256 bits)."""
+        octets = padded_tables(luts, 16).view(np.uint8).reshape(len(luts), 16, 4)[..., self.first :]
+        return np.tile(octets.transpose(0, 2, 1), (1, 1, self._octets // 16)).reshape(len(luts), -1)
+
+    def open(self, b: Builder, table: Pointer, at: Any) -> list[Any]:
+        """Four planes, None for those that are zero."""
+        count = self._octets
+        planes = [b.let(table.load(at + i * count, count)) for i in range(4 - self.first)]
+        return [None] * self.first + planes
+
+    def look(self, b: Builder, codes: Pointer, at: Any, table: list[Any]) -> Look:
+        count = self._octets
+        words = [b.let(codes.load(at + i * count, count)) for i in range(self.stream.words)]
+        known: dict[int, list[Any]] = {}
+
+        def entry(number: int) -> Any:
+            code, quarter = divmod(number, 4)
+            if code not in known:
+                known.clear()
+                known[code] = self._four(b, b.hold(self.stream.code(words, code)), table)
+            return known[code][quarter]
+
+        return entry
+
+    def _four(self, b: Builder, code: Any, table: list[Any]) -> list[Any]:
+        """The entries of a register of codes: four vectors."""
+        planes = [None if plane is None else b.hold(_octet_lookup(b, plane, code)) for plane in table]
+        low = [self._interleave(b, planes[0], planes[1], 1, side) for side in (0, 1)]
+        high = [self._interleave(b, planes[2], planes[3], 1, side) for side in (0, 1)]
+        return [
+            tir.reinterpret(f"float32x{self.isa.lanes}", self._interleave(b, low[half], high[half], 2, side))
+            for half in (0, 1)
+            for side in (0, 1)
+        ]
+
+    def _interleave(self, b: Builder, even: Any, odd: Any, width: int, side: int) -> Any:
+        """Items of `width` bytes in turns, of the lower halves or (side 1) the upper; None is zero."""
+        if even is None and odd is None:
+            return None
+        zero = constant(0, "uint8", self._octets)
+        order = _interleaved(self._octets, width)[side]
+        vectors = [zero if vector is None else vector for vector in (even, odd)]
+        return b.hold(tir.Shuffle(vectors, [int32(int(i)) for i in order]))
+
+
+def _interleaved(octets: int, width: int) -> tuple[Array, Array]:
+    """Which bytes of two registers, numbered through, stand where: lower halves interleaved, upper halves.
+
+    Halves are those of every 128 bits, which is what x86 interleaves in one instruction.
+    """
+    items = np.arange(2 * octets).reshape(2, octets // 16, 2, 8 // width, width)
+    turns = items.transpose(2, 1, 3, 0, 4)  # half, 128 bits, item, register, byte
+    return turns[0].reshape(-1), turns[1].reshape(-1)
+
+
+def _octet_lookup(b: Builder, table: Any, code: Any) -> Any:
+    """`table[code]` for every byte of `code`, below 16."""
+    isa, count = b.isa, 4 * b.isa.lanes
+    kind = f"uint8x{count}"
+    if isa.target.family == "x86":
+        name = "llvm.x86.avx2.pshuf.b" if count == 32 else "llvm.x86.ssse3.pshuf.b.128"
+        return tir.call_llvm_pure_intrin(kind, name, table, code)
+    if isa.target.family == "arm64":
+        return tir.call_llvm_pure_intrin(kind, "llvm.aarch64.neon.tbl1", table, code)
+    if isa.target.family == "wasm":
+        relaxed = "+relaxed-simd" in isa.features
+        return tir.call_llvm_pure_intrin(
+            kind, f"llvm.wasm.{'relaxed.' if relaxed else ''}swizzle", table, code
+        )
+    low, high = (tir.vectorlow("uint8x8", table), tir.vectorhigh("uint8x8", table))
+    halves = [
+        tir.call_llvm_pure_intrin("uint8x8", "llvm.arm.neon.vtbl2", low, high, half)
+        for half in (tir.vectorlow("uint8x8", code), tir.vectorhigh("uint8x8", code))
+    ]
+    return tir.vectorcombine(kind, *halves)

@@ -1,0 +1,38 @@
+"""Codes of 1 to 8 bits to the entries of a table, a vector at a time: the decoding of palettes.
+
+How a vector of codes becomes float32 depends on the instructions that a target has:
+
+    PermutedTable   a register holds the table, a code is a lane of it (AVX-512; AVX2 up to 3 bits)
+    BytePlanes      each byte of the entries is a table of 16 bytes; results are interleaved (SSE, NEON, wasm)
+    MemoryTable     one load for each code, where registers hold no such table
+
+A kernel packs codes as these read them, opens a table, and asks for vectors, which it multiplies at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .byte_planes import BytePlanes
+from .code_lookup import TableLookup
+from .isa import Isa
+from .register_table import MemoryTable, PermutedTable
+
+__all__ = ["TableLookup", "table_lookup"]
+
+Array = npt.NDArray[Any]
+
+
+def table_lookup(isa: Isa, bits: int, luts: Array) -> TableLookup:
+    """The fastest look-up of `bits`-bit codes in tables (T, entries) float32."""
+    assert 1 <= bits <= 8, bits
+    if isa.lanes == 16 or (isa.lanes == 8 and bits <= 3):
+        return PermutedTable(isa, bits)
+    if bits <= 4:
+        zero = (luts.astype(np.float32).view(np.uint32)[..., None] >> (8 * np.arange(3))) & 0xFF == 0
+        first = next((i for i in range(3) if not zero[..., i].all()), 3)
+        return BytePlanes(isa, bits, min(first, 2))
+    return MemoryTable(isa, bits)
