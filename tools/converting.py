@@ -51,14 +51,18 @@ def convert(
     calibration: Sequence[Feeds] = (),
     verify: bool = True,
     max_error: float | None = None,
+    target_size: int | float | None = None,
+    max_drop: float | None = None,
     progress: Progress | None = None,
 ) -> ConvertResult:
     """Apply a recipe (a preset's name, a YAML file or a Recipe) and compare the result with the source.
 
     `settings` are texts `pass.option=value`. An exact recipe must give the same outputs; a lossy one fails
-    only beyond `max_error`, in spreads of each output. Raises InputError, or JobError when a check fails.
+    only beyond `max_error`, in spreads of each output. `target_size` (bytes, or as a float a share of the
+    source's) and `max_drop` (share of predictions on `calibration` that may change) let an exact recipe
+    choose how each layer is compressed. Raises InputError, or JobError when a check fails.
     """
-    job = Conversion(model, recipe, settings, input_shapes or {}, calibration)
+    job = Conversion(model, recipe, settings, input_shapes or {}, calibration, (target_size, max_drop))
     result = job.run(verify, progress)
     if verify:
         job.verify(result, max_error)
@@ -75,6 +79,7 @@ class Conversion:
         settings: Iterable[str] = (),
         input_shapes: Mapping[str, Sequence[int]] | None = None,
         calibration: Sequence[Feeds] = (),
+        budget: tuple[int | float | None, float | None] = (None, None),
     ) -> None:
         from gossamer.passes.loading import load_model
         from gossamer.passes.recipe import load_recipe
@@ -83,6 +88,7 @@ class Conversion:
         self._recipe = found.with_settings(settings)
         self._shapes = dict(input_shapes or {})
         self._calibration = calibration
+        self._budget = budget
         self._source = load_model(source)
         self._feeds: Feeds | None = None
 
@@ -92,13 +98,25 @@ class Conversion:
 
         model, report = convert_model(
             self._source,
-            self._recipe,
+            self._fitted(progress),
             input_shapes=self._shapes,
             calibration=self._calibration,
             progress=progress,
             check_with=self._sample() if verify else None,
         )
         return ConvertResult(model, report)
+
+    def _fitted(self, progress: Progress | None) -> Recipe:
+        """The recipe, with a level for each layer where there is a budget."""
+        if self._budget == (None, None):
+            return self._recipe
+        from gossamer.passes.budget import Budget, fit_budget
+
+        def say(text: str) -> None:
+            if progress is not None:
+                progress(text, 0, 1)
+
+        return fit_budget(self._source, self._recipe, Budget(*self._budget), self._calibration, say=say)
 
     def verify(self, result: ConvertResult, max_error: float | None = None) -> None:
         """Run source and result on the same inputs; errors go into the report. Raises JobError."""

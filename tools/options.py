@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gossamer.runtime.errors import OptionError, nearest
 
-__all__ = ["check_parent", "choose_output", "known_names", "match_inputs", "parse_shapes", "split_targets"]
+__all__ = [
+    "check_parent",
+    "choose_output",
+    "known_names",
+    "match_inputs",
+    "parse_shapes",
+    "parse_share",
+    "parse_size",
+    "split_targets",
+]
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>x|[KMG]?i?B)", re.IGNORECASE)
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -81,3 +94,33 @@ def known_names(option: str, names: list[str], known: list[str]) -> list[str]:
                 advice=nearest(name, known),
             )
     return names or known
+
+
+def parse_size(option: str, text: str) -> int | float:
+    """Bytes, or a share as a float. Raises OptionError.
+
+    >>> parse_size("--target-size", "3MB"), parse_size("--target-size", "0.25x")
+    (3000000, 0.25)
+    """
+    found = _SIZE.fullmatch(text.strip())
+    unit = found["unit"].upper() if found else ""
+    if found is None or (unit != "X" and unit not in _UNITS) or float(found["number"]) == 0:
+        raise OptionError("is not a size", where=option, expected="0.25x, 300KB or 3MB", got=repr(text))
+    number = float(found["number"])
+    return number if unit == "X" else round(number * _UNITS[unit])
+
+
+def parse_share(option: str, text: str) -> float:
+    """A share from `1%` or `0.01`. Raises OptionError.
+
+    >>> parse_share("--max-drop", "1%")
+    0.01
+    """
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise OptionError("is not a share", where=option, expected="1% or 0.01, from 0 to 1", got=repr(text))
+    return share

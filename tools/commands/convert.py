@@ -11,7 +11,7 @@ import typer
 from gossamer.runtime.errors import OptionError
 
 from ..console import Column, format_bytes, format_error, note, print_json, print_table, show_progress
-from ..options import check_parent, choose_output, parse_shapes
+from ..options import check_parent, choose_output, parse_shapes, parse_share, parse_size
 
 if TYPE_CHECKING:
     from gossamer.passes.report import Report
@@ -49,6 +49,18 @@ def command(
     max_error: float | None = typer.Option(
         None, "--max-error", min=0, help="Fail a lossy recipe beyond this error / spread of any output."
     ),
+    target_size: str | None = typer.Option(
+        None,
+        "--target-size",
+        metavar="0.25x|3MB",
+        help="Choose how each layer is compressed so that all weights take so much; needs --calibrate.",
+    ),
+    max_drop: str | None = typer.Option(
+        None,
+        "--max-drop",
+        metavar="1%",
+        help="As small as it gets while no more of the predictions on --calibrate change.",
+    ),
     no_verify: bool = typer.Option(False, "--no-verify", help="Do not compare the result with the source."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -60,7 +72,11 @@ def command(
     _check_report(report)
     from ..converting import Conversion, read_calibration
 
-    job = Conversion(model, recipe, settings, parse_shapes(input_shape), read_calibration(calibrate))
+    budget = (
+        None if target_size is None else parse_size("--target-size", target_size),
+        None if max_drop is None else parse_share("--max-drop", max_drop),
+    )
+    job = Conversion(model, recipe, settings, parse_shapes(input_shape), read_calibration(calibrate), budget)
     with show_progress() as progress:
         result = job.run(not no_verify, progress)
     try:
