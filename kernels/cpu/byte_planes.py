@@ -1,4 +1,4 @@
-"""Tables of up to 16 float32 as bytes in registers, where no instruction permutes float32 (SSE, NEON, wasm)."""
+"""Tables of up to 16 float32 as bytes in registers, where none permutes float32 (SSE, NEON, WebAssembly)."""
 
 from __future__ import annotations
 
