@@ -48,7 +48,7 @@ def command(
     for name in [] if no_measure else models:
         builds = Builds(folder, name, reuse=reuse)
         for wanted in (PARTS[p] for p in parts):
-            if wanted.models is not None and name not in wanted.models:
+            if not wanted.takes(name):
                 continue
             if build_only:
                 wanted.build(builds)

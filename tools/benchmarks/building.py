@@ -13,8 +13,12 @@ from pathlib import Path
 from gossamer.runtime.errors import JobError
 
 from ..console import note
+from .single_layers import SINGLE_LAYERS, write_single_layer
 
 __all__ = ["Builds", "Compilation", "run_tool"]
+
+_PRUNING = ("joint-small",)
+_PRUNE_ALL = ("--set", "prune.keep_first=false", "--set", "prune.keep_last=false")
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,14 @@ class Builds:
     def onnx(self, kind: str = "dense") -> Path:
         """The model's file; `kind` is "dense" or a recipe. Raises JobError."""
         path = self.folder / f"{kind}.onnx"
-        if not path.exists() and kind == "dense":
-            run_tool("export", self._model, "-o", path)
+        if not path.exists() and kind != "dense":
+            # a single layer is first and last at once, which recipes leave dense
+            whole = _PRUNE_ALL if self._model in SINGLE_LAYERS and kind in _PRUNING else ()
+            run_tool("convert", self.onnx(), path, "--recipe", kind, *whole)
+        elif not path.exists() and self._model in SINGLE_LAYERS:
+            write_single_layer(self._model, path)
         elif not path.exists():
-            run_tool("convert", self.onnx(), path, "--recipe", kind)
+            run_tool("export", self._model, "-o", path)
         return path
 
     def artifact(self, kind: str, target: str) -> Path:

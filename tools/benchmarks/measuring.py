@@ -13,6 +13,7 @@ from gossamer.runtime.manifest import MANIFEST, read_manifest
 from ..benching import Timing, bench
 from ..console import note
 from .building import Builds
+from .single_layers import SINGLE_LAYERS
 
 __all__ = ["PARTS", "Measurement", "Options", "Part"]
 
@@ -55,7 +56,7 @@ Entrants = dict[str, Entrant]
 
 @dataclass(frozen=True)
 class Part:
-    """One table: its name and title, what runs, how it is measured, the models that have it (None: all)."""
+    """One table: its name and title, what runs, how it is measured, the models that have it (None: whole ones)."""
 
     name: str
     title: str
@@ -63,6 +64,10 @@ class Part:
     measure_entrants: Callable[[Builds, Entrants, Options], Measurement]
     columns: dict[str, str] = field(default_factory=dict)
     models: tuple[str, ...] | None = None
+
+    def takes(self, model: str) -> bool:
+        """Whether `model` is measured in this part."""
+        return model not in SINGLE_LAYERS if self.models is None else model in self.models
 
     def build(self, builds: Builds) -> None:
         """Build all that runs. Raises JobError."""
@@ -163,13 +168,35 @@ _ARM64 = {
     "dense": Entrant("", "dense", "arm64-linux"),
     "80 %": Entrant("", "sparse-80", "arm64-linux"),
 }
+_COMPRESSED = {
+    "onnxruntime": Entrant("", "dense"),
+    **_HOST,
+    "4-bit palette": Entrant("", "palette-4bit", "host"),
+    "3-bit palette": Entrant("", "palette-3bit", "host"),
+    "50 % and 4-bit palette": Entrant("", "joint-small", "host"),
+}
+_COMPRESSED_WEB = {
+    what: Entrant("gossamer@node", entrant.kind, "wasm")
+    for what, entrant in _COMPRESSED.items()
+    if entrant.target
+}
 _BOTH = {**_HOST, "wasm": Entrant("", "dense", "wasm")}
+_COMPRESSIBLE = (*SINGLE_LAYERS, "mobilenet-v1", "resnet50")
 _ALL = [
     Part("native", "Native, one thread", _NATIVE, _native, _TIMES),
     Part("threads", "Native, one and two threads", _HOST, _threads, _TIMES, ("mobilenet-v1", "resnet50")),
     Part("node", "WebAssembly in Node, one thread", _web("node"), _timed, _TIMES),
     Part("chromium", "WebAssembly in Chromium, one thread", _web("chromium"), _timed, _TIMES),
     Part("arm64", "AArch64, millions of instructions of one inference", _ARM64, _arm64, _COUNTS),
+    Part("compressed", "Compressed weights, native, one thread", _COMPRESSED, _native, _TIMES, _COMPRESSIBLE),
+    Part(
+        "compressed-node",
+        "Compressed weights, WebAssembly in Node, one thread",
+        _COMPRESSED_WEB,
+        _timed,
+        _TIMES,
+        _COMPRESSIBLE,
+    ),
     Part("sizes", "Compiling, code, memory", _BOTH, _sizes, {"value": "value"}),
 ]
 PARTS = {part.name: part for part in _ALL}
