@@ -56,7 +56,7 @@ Entrants = dict[str, Entrant]
 
 @dataclass(frozen=True)
 class Part:
-    """One table: its name and title, what runs, how it is measured, the models that have it (None: whole ones)."""
+    """One table: its name and title, what runs, how it is measured, its models (None: all of the zoo)."""
 
     name: str
     title: str
