@@ -29,7 +29,7 @@ class Context:
     def map(
         self,
         function: Callable[..., Result],
-        items: Sequence[tuple[Any, ...]],
+        items: Iterable[tuple[Any, ...]],
         names: Sequence[str],
         jobs: int = -1,
     ) -> Iterator[Result]:
