@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's) and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    # numpy reads it when imported: passes share layers out over cores, threads of its own only get in the way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = [word for word in words if word != "--debug"]
     try:
         with guarded(debug):
