@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper, numpy_helper
+
+from gossamer.kernels.formats import DOMAIN, find_format
+from gossamer.passes.storing import Stored
 
 from .bounded import Array, Bounded, exact, reference
 
@@ -36,6 +40,7 @@ class Case:
     nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = field(default_factory=list)
     values: dict[str, Bounded] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    formats: set[str] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return self.label
@@ -66,6 +71,20 @@ class Case:
         self.values.update(zip(names, results, strict=True))
         self.nodes.append((operator, list(inputs), names, attributes))
         return names[0]
+
+    def stored(self, weight: Stored) -> str:
+        """The name of a constant that is stored in a format: what its function decodes to, outputs first."""
+        kind = find_format(weight.format)
+        given = [weight.parts.get(part) for part in kind.parts]
+        inputs = [
+            "" if part is None else self.stored(part) if isinstance(part, Stored) else self.weight(part)
+            for part in given
+        ]
+        name = f"v{len(self.values)}"
+        self.values[name] = exact(weight.decode())
+        self.nodes.append((kind.operator, inputs, [name], {"domain": DOMAIN}))
+        self.formats.add(weight.format)
+        return name
 
     def give(self, *names: str) -> Case:
         """Makes values outputs; returns the case."""
@@ -101,7 +120,7 @@ class Batch:
 
 def merge(cases: Sequence[Case]) -> Batch:
     """All cases side by side in one graph."""
-    nodes, inputs, outputs, constants = [], [], [], []
+    nodes, inputs, outputs, constants, decoded = [], [], [], [], []
     feeds: dict[str, Array] = {}
     expected: dict[str, Bounded] = {}
     for number, case in enumerate(cases):
@@ -120,8 +139,18 @@ def merge(cases: Sequence[Case]) -> Batch:
             expected[own(name)] = case.values[name]
             value = case.values[name]
             outputs.append(_described(own(name), np.dtype(value.dtype), value.shape))
-    graph = helper.make_graph(nodes, "conformance", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        decoded += [
+            _described(own(outs[0]), np.dtype(np.float32), case.values[outs[0]].shape)
+            for _, _, outs, given in case.nodes
+            if "domain" in given
+        ]
+    graph = helper.make_graph(nodes, "conformance", inputs, outputs, constants, value_info=decoded)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    functions = [
+        ir.serde.serialize_function(find_format(name).function(OPSET))
+        for name in sorted(set().union(*(case.formats for case in cases)))
+    ]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
     return Batch(list(cases), onnx.shape_inference.infer_shapes(model), feeds, expected)
 
 

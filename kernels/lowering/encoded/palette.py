@@ -1,0 +1,123 @@
+"""Products by palettes: weights stay codes in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ...cpu.code_lookup import TableLookup
+from ...cpu.isa import Isa
+from ...cpu.lazy import Leaf
+from ...cpu.palette_vector import PaletteVector, Segments, panel_vectors
+from ...cpu.table_lookup import table_lookup
+from ...cpu.tensor import Tensor
+from ...formats.palette import Palette, parse_palette
+from ..choice import Choice
+from ..feature_major import matrix_view, row_tree
+from ..fusion import Epilogue
+from ..state import Encoded, Lowering
+from .base import ProductKernel
+
+__all__ = ["product_kernel"]
+
+_FEW = 4  # rows of activations, from which decoding a weight once for all of them is worth a panel
+Array = npt.NDArray[Any]
+
+
+def product_kernel(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | None:
+    """The kernel for a few rows, whose time is that of reading the codes."""
+    if rows >= _FEW:
+        return None
+    palette = parse_palette(encoded.parts)
+    if palette.form.vector > 1:
+        return None
+    packed = _Packed(isa, palette)
+    return packed.lower if packed.fits else None
+
+
+class _Packed:
+    """A palette as `PaletteVector` reads it."""
+
+    def __init__(self, isa: Isa, palette: Palette) -> None:
+        form = palette.form
+        self.isa, self.palette, self.form = isa, palette, form
+        luts = palette.tables[..., 0].transpose(1, 0, 2, 3)  # (groups, books, blocks, entries)
+        self.luts = luts.reshape(-1, luts.shape[-1])
+        self.lookup: TableLookup = table_lookup(isa, form.bits, self.luts)
+        self.width = panel_vectors(self.lookup)
+        self.segments = Segments(form.books, form.inputs, min(form.block_columns, form.inputs))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the lanes of a panel share tables, and segments fill their groups."""
+        outputs, form = self.width * self.isa.lanes, self.form
+        shared = form.group_rows >= form.outputs or form.group_rows % outputs == 0
+        return shared and (
+            self.segments.count == form.books
+            or self.segments.length % (self.lookup.vectors // self.width) == 0
+        )
+
+    def codes(self) -> Array:
+        """(panels, books, groups, items)."""
+        form, lookup = self.form, self.lookup
+        outputs, steps = self.width * self.isa.lanes, lookup.vectors // self.width
+        panels = -(-form.outputs // outputs)
+        padded = np.zeros((form.books, panels * outputs, form.inputs), np.uint8)
+        padded[:, : form.outputs] = self.palette.codes
+        turned = padded.reshape(form.books, panels, outputs, form.inputs).transpose(1, 0, 3, 2)
+        depth = -(-form.inputs // steps) * steps  # only the last segment is not whole
+        groups = np.zeros((panels, form.books, depth, outputs), np.uint8)
+        groups[:, :, : form.inputs] = turned
+        return lookup.pack(groups.reshape(panels, form.books, -1, lookup.vectors, self.isa.lanes))
+
+    def scale(self) -> Array | None:
+        """(N,) in whole vectors, None where all are one."""
+        scale = self.palette.scale
+        if (scale == 1).all():
+            return None
+        whole = np.zeros(-(-self.form.outputs // self.isa.lanes) * self.isa.lanes, np.float32)
+        whole[: self.form.outputs] = scale
+        return whole
+
+    def lower(
+        self,
+        state: Lowering,
+        node: ir.Node,
+        source: Tensor,
+        weights: Array,
+        bias: Tensor | None,
+        shape: tuple[int, ...],
+        choice: Choice,
+        epilogue: Epilogue,
+    ) -> tuple[Tensor, Choice]:
+        """As the products of `operators/matmul.py`."""
+        name, packing = f"{node.name}.weight", f"palette {self.form.bits} bit"
+        codes, tables, scale = self.codes(), self.lookup.tables(self.luts), self.scale()
+        kernel = PaletteVector(
+            matrix_view(state.dense(Leaf(source))),
+            state.pool.add(name, codes, packing),
+            state.pool.add(f"{name}.table", tables, packing),
+            None if scale is None else state.pool.add(f"{name}.scale", scale),
+            bias,
+            matrix_view(out := state.new_tensor(epilogue.value.name or "matmul", "float32", shape)),
+            self.lookup,
+            self.segments,
+            self.form.group_rows,
+            row_tree(state, epilogue.tree, shape),
+        )
+        state.steps.append(kernel)
+        stored = codes.nbytes + tables.nbytes + (0 if scale is None else scale.nbytes)
+        chosen = replace(
+            choice,
+            kernel=kernel.family,
+            rows=0,
+            kept=1.0,
+            format=packing,
+            stored_bytes=stored,
+            reason="few rows: codes are decoded in registers",
+        )
+        return out, chosen.with_tile((1, self.width))
