@@ -17,6 +17,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, int32
+from .decoded_panels import StoredStrips, decode_panel
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -47,6 +48,7 @@ class Convolution(Kernel):
     epilogue: Lazy
     layout: PlaneLayout | None = None
     block_rows: int = 0  # R of R×1 blocks, 0 when dense
+    stored: StoredStrips | None = None  # what `weights` are, where they are to be decoded
 
     @property
     def family(self) -> str:  # type: ignore[override]
@@ -85,15 +87,37 @@ class Convolution(Kernel):
         """Elements between two rows of the panel."""
         return max(run.vectors + bool(run.left) for run in self.runs(isa)) * isa.lanes
 
+    def panel_floats(self, isa: Isa) -> int:
+        """Elements of the panel of pixels."""
+        return self.depth * self.panel_row(isa) if self.uses_panel(isa) else 0
+
+    @property
+    def block_floats(self) -> int:
+        """Elements of one decoded block of output channels."""
+        return self.stored.padded(self.depth) * self.tile[0] if self.stored else 0
+
+    def blocks_at_once(self, isa: Isa) -> int:
+        """Blocks of output channels that are decoded together, and then used for every tile of pixels.
+
+        With one tile they are used once; else they fill part of the cache, so that pixels are read seldom.
+        """
+        blocks = -(-self.rows // self.tile[0])
+        if sum(run.count for run in self.runs(isa)) == 1:
+            return 1
+        share = 2 if self.uses_panel(isa) else 4  # each panel of pixels is packed again for these blocks
+        return max(1, min(blocks, isa.target.l2_bytes // share // (4 * self.block_floats)))
+
     def scratch_bytes(self, isa: Isa) -> int:
-        return self.depth * self.panel_row(isa) * 4 if self.uses_panel(isa) else 0
+        decoded = self.blocks_at_once(isa) * self.block_floats if self.stored else 0
+        return 4 * (self.panel_floats(isa) + decoded)
 
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
         shared = sharing(self.reads(), self.epilogue)
+        stored = self.stored.key if self.stored else None
         return (
-            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout),
+            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout, stored),
             *(self.block_rows, self.bias is not None, self.epilogue.key, shared, *tensors),
         )
 
@@ -104,7 +128,9 @@ class Convolution(Kernel):
         batch = self.out.shape[0]
         with _maybe_loop(b, batch) as n, _maybe_loop(b, self.groups) as g:
             work = _Work(self, b, pointers, scratch, n, g)
-            for run in runs:
+            if self.stored:
+                work.decoded_blocks(runs, blocks)
+            for run in () if self.stored else runs:
                 with b.split_grid(run.count, blocks) as (t, first, count):
                     pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
                     work.pixel_tile(pixel, run, first, count)
@@ -144,6 +170,7 @@ class _Work:
     scratch: Pointer | None
     n: Any
     g: Any
+    begin: Any = 0  # the first block of output channels in scratch, where they are decoded
 
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
@@ -165,6 +192,43 @@ class _Work:
                 self._dense_sum(tile, block, height, pixel)
             self._store(tile, first_row, height, pixel)
 
+    def decoded_blocks(self, runs: list[PixelRun], blocks: int) -> None:
+        """A few blocks of output channels at a time are decoded, and used for every tile of pixels."""
+        k, b = self.kernel, self.b
+        at_once, tiles = k.blocks_at_once(b.isa), sum(run.count for run in runs)
+        with b.split_grid(-(-blocks // at_once), tiles) as (part, first, count):
+            self.begin = b.let(part * at_once, "begin")
+            held = b.let(tir.min(int32(at_once), blocks - self.begin), "held")
+            self._decode(b.let(self.g * blocks + self.begin), held)
+            start = 0
+            for run in runs:
+                lower = b.let(tir.max(first - start, int32(0)))
+                upper = b.let(tir.min(first + count - start, int32(run.count)))
+                with b.loop(b.let(tir.max(upper - lower, int32(0))), lower) as t:
+                    pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
+                    self.pixel_tile(pixel, run, self.begin, held)
+                start += run.count
+
+    def _decode(self, block: Any, count: Any) -> None:
+        """`count` blocks of output channels from `block` of all groups, into scratch behind the panel."""
+        k, b = self.kernel, self.b
+        assert k.stored is not None
+        assert self.scratch is not None
+        strips, start = k.tile[0] // k.stored.width, k.panel_floats(b.isa)
+        with b.loop(count) as i:
+            strip, to = b.let((block + i) * strips), b.let(start + i * k.block_floats)
+            decode_panel(b, self.pointers, k.stored, k.depth, strip, strips, self.scratch, to)
+
+    def _block(self, block: Any, height: int) -> tuple[Pointer, Any, int]:
+        """The weights of a block: pointer, offset, and the distance between two inputs."""
+        k, b = self.kernel, self.b
+        if k.stored:
+            assert self.scratch is not None
+            base = b.let((block - self.begin) * k.block_floats + k.panel_floats(b.isa), "w")
+            return self.scratch, base, k.tile[0]
+        base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
+        return self.pointer(k.weights[0]), base, height
+
     def _columns(self, pixel: Any) -> tuple[Pointer, Any, int]:
         """Where the tile's pixels lie: pointer, offset of row k = 0, distance between rows."""
         k = self.kernel
@@ -179,16 +243,15 @@ class _Work:
     def _dense_sum(self, tile: PixelTile, block: Any, height: int, pixel: Any) -> None:
         k, b = self.kernel, self.b
         source, start, row = self._columns(pixel)
-        weights = self.pointer(k.weights[0])
-        base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
+        weights, base, pitch = self._block(block, height)
         unroll = min(b.isa.target.unroll, k.depth)
         tail = k.depth % unroll
         for first, steps, turns in ((0, unroll, k.depth // unroll), (k.depth - tail, tail, min(tail, 1))):
             with b.loop(turns) as i:
                 at = b.let(start + (i * steps + first) * row)
-                w = b.let(base + (i * steps + first) * height)
+                w = b.let(base + (i * steps + first) * pitch)
                 for u in range(steps):
-                    tile.accumulate(weights, w + u * height, source, at + u * row)
+                    tile.accumulate(weights, w + u * pitch, source, at + u * row)
 
     def _sparse_sum(self, tile: PixelTile, block: Any, pixel: Any) -> None:
         k, b = self.kernel, self.b

@@ -15,6 +15,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
+from .decoded_panels import StoredStrips, decode_panel
 from .elementwise import vectors
 from .epilogue import evaluate
 from .isa import Isa
@@ -41,6 +42,7 @@ class Matmul(Kernel):
     out: Tensor
     tile: tuple[int, int]
     epilogue: Lazy
+    stored: StoredStrips | None = None  # in place of `panels`: strips of one vector of columns
 
     def __post_init__(self) -> None:
         self.macs = self.out.size * self.left.shape[-1]
@@ -48,10 +50,11 @@ class Matmul(Kernel):
 
     @property
     def family(self) -> str:  # type: ignore[override]
-        return "matmul" if self.panels is None else "gemm"
+        return "matmul" if self.right is not None else "gemm"
 
     def reads(self) -> Sequence[Tensor]:
-        own = [self.left] + [t for t in (self.panels, self.bias) if t is not None]
+        stored = self.stored.tensors if self.stored else ()
+        own = [self.left, *stored] + [t for t in (self.panels, self.bias) if t is not None]
         lazies = [self.right] if self.right is not None else []
         return list({id(t): t for t in [*own, *leaves(*lazies, self.epilogue)]}.values())
 
@@ -68,7 +71,8 @@ class Matmul(Kernel):
         return isa.target.broadcast == "lane" and self.left.strides[-1] == 1
 
     def scratch_bytes(self, isa: Isa) -> int:
-        return 0 if self.right is None else self.sizes[1] * self.tile[1] * isa.lanes * 4
+        depth = self.stored.padded(self.sizes[1]) if self.stored else self.sizes[1]
+        return 4 * depth * self.tile[1] * isa.lanes if self.panels is None else 0
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -76,7 +80,9 @@ class Matmul(Kernel):
         shared = sharing(self.reads(), *lazies, self.epilogue)
         right = self.right.key if self.right is not None else None
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
-        return ("matmul", self.tile, right, self.bias is not None, self.epilogue.key, shared, *tensors)
+        stored = self.stored.key if self.stored else None
+        own = ("matmul", self.tile, right, stored, self.bias is not None)
+        return (*own, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         runs = tile_runs(-(-self.sizes[2] // b.isa.lanes), self.tile[1])
@@ -123,12 +129,11 @@ class _Work:
         """`blocks` blocks of rows from the `first`, of `width` vectors of columns from `vector`."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         m = k.sizes[0]
-        if k.right is not None:
+        if k.panels is None:
             assert self.scratch is not None
-            self._pack(vector, width)
+            self._fill(vector, width)
             panel, base = self.scratch, int32(0)
         else:
-            assert k.panels is not None
             panel, base = self.pointers[id(k.panels)], b.let(vector * (lanes * k.sizes[1]))
         full, tail = divmod(m, k.tile[0])
         if full:
@@ -211,6 +216,15 @@ class _Work:
                 b.store(out, offset, result)
 
         tile.finish(write)
+
+    def _fill(self, vector: Any, width: int) -> None:
+        """Puts `width` vectors of columns from `vector` into scratch, as a panel."""
+        k, b = self.kernel, self.b
+        if k.stored is None:
+            self._pack(vector, width)
+            return
+        assert self.scratch is not None
+        decode_panel(b, self.pointers, k.stored, k.sizes[1], vector, width, self.scratch, int32(0))
 
     def _pack(self, vector: Any, width: int) -> None:
         """panel[k, c] = right[…, k, c], zero past the last column."""

@@ -15,6 +15,7 @@ from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
 from .convolution import operand_vector
+from .decoded_panels import StoredStrips, decode_panel
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -42,7 +43,7 @@ class Winograd(Kernel):
     """`source`: padded planes (N · C, size); `weights`: (blocks, C, 9, rows); `out`: (N, M, OH, OW)."""
 
     source: Tensor
-    weights: Tensor
+    weights: Tensor | None
     bias: Tensor | None
     out: Tensor
     window: Window
@@ -53,10 +54,12 @@ class Winograd(Kernel):
     outputs: int  # m: a tile has m × m pixels
     block_tiles: int  # tiles whose transformed inputs are kept in cache together
     chunk: int  # channels whose transformed weights are
+    stored: StoredStrips | None = None  # in place of `weights`, from which they are decoded
     family = "winograd"
 
     def reads(self) -> Sequence[Tensor]:
-        own = [self.source, self.weights] + ([self.bias] if self.bias else [])
+        weights = self.stored.tensors if self.stored else (self.weights,)
+        own = [self.source, *weights] + ([self.bias] if self.bias else [])
         return list({id(t): t for t in [*own, *leaves(self.epilogue)]}.values())
 
     def writes(self) -> Sequence[Tensor]:
@@ -86,14 +89,15 @@ class Winograd(Kernel):
         """Elements between the tiles of one transformed element and those of the next."""
         return -(-self.block_tiles // isa.lanes) * isa.lanes
 
-    def scratch_parts(self, isa: Isa) -> tuple[int, int, int, int]:
-        """Elements of transformed inputs, weights, products, and of one vector of tiles in pixels."""
+    def scratch_parts(self, isa: Isa) -> tuple[int, int, int, int, int]:
+        """Elements of transformed inputs and weights, products, a vector of pixels, decoded weights."""
         products, pitch = self.transform.products, self.pitch(isa)
         return (
             products * self.channels * pitch,
             products * self.chunk * self.tile[0],
             products * self.tile[0] * pitch,
             self.outputs**2 * isa.lanes,
+            self.stored.padded(self.chunk * 9) * self.tile[0] if self.stored else 0,
         )
 
     def scratch_bytes(self, isa: Isa) -> int:
@@ -104,7 +108,7 @@ class Winograd(Kernel):
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
         shared = sharing(self.reads(), self.epilogue)
         sizes = (self.channels, self.tile, self.block_tiles, self.chunk)
-        own = ("winograd", self.outputs, self.window, self.layout, sizes)
+        own = ("winograd", self.outputs, self.window, self.layout, sizes, self.stored and self.stored.key)
         return (*own, self.bias is not None, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
@@ -130,7 +134,8 @@ class _Work:
     def __post_init__(self) -> None:
         isa = self.b.isa
         sizes = self.kernel.scratch_parts(isa)
-        self.inputs, self.weights, self.products, self.pixels = (sum(sizes[:i]) for i in range(4))
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self.inputs, self.weights, self.products, self.pixels, self.taps = starts
         self.pitch, self.lanes = self.kernel.pitch(isa), isa.lanes
 
     def block(self, first: Any, tiles: int, start: Any, share: Any) -> None:
@@ -175,15 +180,25 @@ class _Work:
     def _transform_weights(self, block: Any, c0: Any, count: Any) -> None:
         """weights[element, c, row] of `count` channels from c0."""
         k, b, rows = self.kernel, self.b, self.kernel.tile[0]
-        source, size = self.pointers[id(k.weights)], k.transform.inputs
-        lanes = min(self.lanes, rows)
+        size, lanes = k.transform.inputs, min(self.lanes, rows)
+        source, start = self._taps(block, c0, count)
         with b.loop(count) as c, b.loop(rows // lanes) as piece:
-            at = b.let((block * k.channels + c0 + c) * (9 * rows) + piece * lanes)
+            at = b.let(start + c * (9 * rows) + piece * lanes)
             taps = [[b.hold(source.load(at + (y * 3 + x) * rows, lanes)) for x in range(3)] for y in range(3)]
             to = b.let(c * rows + piece * lanes + self.weights)
             for i, row in enumerate(twice(b, k.transform.weight, taps)):
                 for j, value in enumerate(row):
                     b.store(self.scratch, to + (i * size + j) * (k.chunk * rows), value)
+
+    def _taps(self, block: Any, c0: Any, count: Any) -> tuple[Pointer, Any]:
+        """Where the weights (channels, 9, rows) of `count` channels from c0 lie, decoded if need be."""
+        k, b, rows = self.kernel, self.b, self.kernel.tile[0]
+        if k.stored is None:
+            return self.pointers[id(k.weights)], b.let((block * k.channels + c0) * (9 * rows))
+        strips, some = rows // k.stored.width, (b.let(c0 * 9), b.let(count * 9))
+        strip = b.let(block * strips)
+        decode_panel(b, self.pointers, k.stored, k.channels * 9, strip, strips, self.scratch, self.taps, some)
+        return self.scratch, int32(self.taps)
 
     def _multiply(self, run: PixelRun, element: Any, place: Any, c0: Any, count: Any) -> None:
         """products[element, row, tile] += weights · inputs over `count` channels from c0."""

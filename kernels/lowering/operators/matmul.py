@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +13,7 @@ from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.epilogue import Accumulator
 from ...cpu.isa import Isa
-from ...cpu.lazy import Fill, Lazy, Leaf, leaves, weight_of
+from ...cpu.lazy import Fill, Lazy, Leaf, weight_of
 from ...cpu.matmul import Matmul
 from ...cpu.register_tile import best_tile, good_tiles
 from ...cpu.sparse_matmul import SparseMatmul
@@ -24,11 +23,13 @@ from ..choice import Choice, choose_rows
 from ..encoded.base import product_kernel
 from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue, grow_epilogue
-from ..packing import pack_columns, sparse_rows
+from ..packing import sparse_rows
 from ..plane_products import in_planes
 from ..registry import lowers
 from ..report import report_layer
+from ..row_products import in_rows, product_signature
 from ..state import Encoded, Lowering, filled_shape
+from ..stored_product import stored_product
 from ..ways import TRIED, Way, choose_way
 from .attention import lower_attention
 from .movement import reshaped, source_of, transposed
@@ -163,9 +164,10 @@ def _by_weight(
     require_equal(node, "output sizes", (*source.shape[:-1], columns), shape)
     choice = choose_rows(state.isa, np.ascontiguousarray(weights.T))
     rows = prod(shape[:-1])
-    stored = product_kernel(state.isa, encoded, rows)
-    lower_product = stored or _product_kind(state.isa, rows, choice)
-    fits = _fits if stored or lower_product is _dense else _fits_any_layout
+    few = product_kernel(state.isa, encoded, rows)
+    lower_product = few or _product_kind(state, node, weights, rows, choice, encoded)
+    dense = not choice.rows and _row_major(state.isa, rows, choice)
+    fits = _fits if few or dense else _fits_any_layout
     plain = Epilogue(Accumulator(shape), node.outputs[0])
     epilogue = (
         plain
@@ -177,63 +179,23 @@ def _by_weight(
     _finish(state, node, epilogue, after(Leaf(out)) if after else Leaf(out))
 
 
-def _product_kind(isa: Isa, rows: int, choice: Choice) -> Callable[..., tuple[Tensor, Choice]]:
-    """Which of the kernels below computes a product of this many rows."""
+def _product_kind(
+    state: Lowering, node: ir.Node, weights: np.ndarray, rows: int, choice: Choice, encoded: Encoded | None
+) -> Callable[..., tuple[Tensor, Choice]]:
+    """Which kernel computes a product of this many rows."""
+    row_major = _row_major(state.isa, rows, choice)
     if choice.rows:
-        return _few_rows if rows < 4 or rows * 2 < isa.lanes else in_planes
+        return _few_rows if row_major else in_planes
+    stored = stored_product(state, node, encoded, weights, rows, planes=not row_major)
+    return stored or (in_rows if row_major else in_planes)
+
+
+def _row_major(isa: Isa, rows: int, choice: Choice) -> bool:
+    """Whether a kernel reads activations row by row, or else feature by feature."""
+    if choice.rows:
+        return rows < 4 or rows * 2 < isa.lanes
     # ARM multiplies by a lane: four packed weights are one load, four activations of other rows are four
-    by_lane = isa.target.broadcast == "lane"
-    return in_planes if by_lane and rows >= 4 * isa.lanes else _dense
-
-
-def _dense(
-    state: Lowering,
-    node: ir.Node,
-    source: Tensor,
-    weights: np.ndarray,
-    bias: Tensor | None,
-    shape: tuple[int, ...],
-    choice: Choice,
-    epilogue: Epilogue,
-) -> tuple[Tensor, Choice]:
-    """Row-major products; batch axes are folded into rows where the epilogue allows."""
-    operand = state.dense(Leaf(source), node.name or "matmul_in")
-    out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    target = out
-    if len(shape) == 2 or all(_folds(t, shape) for t in leaves(epilogue.tree)):
-        operand, target = matrix_view(operand), matrix_view(out)
-    vectors = -(-shape[-1] // state.isa.lanes)
-    lanes = state.isa.target.broadcast == "lane"
-    rows = target.shape[-2]
-
-    def way(tile: tuple[int, int]) -> Way:
-        return Way(choice.with_tile(tile), lambda state: lower(state, tile))
-
-    def lower(state: Lowering, tile: tuple[int, int]) -> None:
-        packed = pack_columns(weights, state.isa.lanes, tile[1])
-        panels = state.pool.add(f"{node.name}.weight", packed, f"panels of {tile[1]} vectors")
-        state.steps.append(Matmul(operand, None, panels, bias, target, tile, epilogue.tree))
-
-    best = choose_way(
-        state,
-        f"{rows}x{weights.shape[0]} times {weights.shape[0]}x{weights.shape[1]}",
-        _signature(operand, target, epilogue, bias is not None),
-        way(best_tile(state.isa, rows, vectors, _MOST_VECTORS, lanes)),
-        lambda: [way(t) for t in good_tiles(state.isa, rows, vectors, TRIED, _MOST_VECTORS, lanes)],
-    )
-    best.lower(state)
-    return out, best.choice
-
-
-def _signature(left: Tensor, out: Tensor, epilogue: Epilogue, *more: object) -> tuple[Any, ...]:
-    """What the time of a product depends on."""
-    return ("MatMul", Leaf(left).key, left.place, Leaf(out).key, epilogue.tree.key, *more)
-
-
-def _folds(tensor: Tensor, shape: tuple[int, ...]) -> bool:
-    """Operands that stay readable when batch axes become rows: one value, one row, or a whole tensor."""
-    row = tensor.size == tensor.shape[-1] == shape[-1] if tensor.shape else True
-    return tensor.size == 1 or row or (tensor.shape == shape and tensor.is_contiguous)
+    return isa.target.broadcast != "lane" or rows < 4 * isa.lanes
 
 
 def _fits_any_layout(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
@@ -283,7 +245,7 @@ def _by_activation(
     best = choose_way(
         state,
         f"{rows}x{source.shape[-1]} times {right.shape[-2]}x{right.shape[-1]}, both activations",
-        _signature(source, out, epilogue, right.key),
+        product_signature(source, out, epilogue, right.key),
         way(best_tile(state.isa, rows, vectors)),
         lambda: [way(t) for t in good_tiles(state.isa, rows, vectors, TRIED)],
     )

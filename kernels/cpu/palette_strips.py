@@ -1,0 +1,105 @@
+"""Strips of weights that are palette indices: unpacked, looked up, and added up over the books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx as tir
+
+from .builder import Builder, Pointer, int32
+from .code_planes import SIDE_BY_SIDE, PackedCodes, codes_per_step
+from .decoded_panels import Place, StoredStrips
+
+__all__ = ["PaletteStrips"]
+
+
+@dataclass(eq=False)
+class PaletteStrips(StoredStrips):
+    """`tensors` are the codes uint8 [books, steps, bytes], the tables float32 [groups, blocks, 2 ** bits, d]
+    of every book, one after another, and where there are several groups their numbers int32, one for each
+    strip or for each output of each strip.
+
+    `d` neighbouring outputs share a code. Every `block` inputs begin another table; 0 where there is one
+    for all of them. `grouping` is "", "strip" or "output".
+    """
+
+    bits: int
+    books: int
+    d: int
+    block: int
+    grouping: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        own = (self.bits, self.books, self.d, self.block, self.grouping, self.width)
+        return ("palette", *own, *((t.dtype, t.shape) for t in self.tensors))
+
+    @property
+    def blocks(self) -> int:
+        """Tables along the inputs."""
+        return self.tensors[1].shape[2]
+
+    @property
+    def entry_floats(self) -> int:
+        """Floats of one table."""
+        return self.d << self.bits
+
+    def decode(
+        self, b: Builder, pointers: dict[int, Pointer], strip: Any, at: Any, first: Any, steps: Any, to: Place
+    ) -> None:
+        work = _Work(self, b, [pointers[id(t)] for t in self.tensors], strip, to)
+        with b.loop(steps) as i:
+            work.step(b.let(at + i, "s"), b.let(first + i * (self.step // self.width), "k"), i)
+
+
+@dataclass
+class _Work:
+    strips: PaletteStrips
+    b: Builder
+    pointers: list[Pointer]
+    strip: Any
+    to: Place
+
+    def step(self, at: Any, first: Any, number: Any) -> None:
+        """The step stored at `at`: inputs of the strip from `first`, step `number` of those decoded."""
+        s, b = self.strips, self.b
+        count = codes_per_step(s.bits)
+        inputs = s.step // s.width
+        out = b.let(self.to.offset + number * (inputs * self.to.pitch), "to")
+        _, steps, size = s.tensors[0].shape
+        books = [
+            PackedCodes(b, self.pointers[0], b.let((at + book * steps) * size), s.bits)
+            for book in range(s.books)
+        ]
+        for vector in range(count // SIDE_BY_SIDE):
+            codes = [b.stack("int32", SIDE_BY_SIDE) for _ in books]
+            for slot, book in zip(codes, books, strict=True):
+                b.store(slot, 0, book.vector(vector * SIDE_BY_SIDE, SIDE_BY_SIDE))
+            with b.loop(SIDE_BY_SIDE) as i:
+                code = b.let((vector * SIDE_BY_SIDE + i) * s.d)
+                k = b.let(tir.truncdiv(code, int32(s.width)))
+                output = b.let(code - k * s.width)
+                table = self._table(b.let(first + k), output)
+                place = b.let(out + k * self.to.pitch + output)
+                indices = [b.let(slot.load(i) * s.d + table) for slot in codes]
+                self._add_up(indices, place)
+
+    def _table(self, k: Any, output: Any) -> Any:
+        """Where the table for input k and an output of the strip begins, in floats."""
+        s, number = self.strips, int32(0)
+        if s.grouping:
+            which = self.strip if s.grouping == "strip" else self.strip * s.width + output
+            number = self.pointers[2].load(which) * s.blocks
+        if s.block:
+            number = number + tir.min(tir.truncdiv(k, int32(s.block)), int32(s.blocks - 1))
+        return self.b.let(number * s.entry_floats)
+
+    def _add_up(self, indices: list[Any], place: Any) -> None:
+        s, b = self.strips, self.b
+        book_floats = s.tensors[1].shape[1] * s.blocks * s.entry_floats
+        total = None
+        for book, index in enumerate(indices):
+            value = self.pointers[1].load(index + book * book_floats, s.d)
+            total = value if total is None else total + value
+        b.store(self.to.pointer, place, total)
