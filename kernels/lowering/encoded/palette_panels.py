@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...cpu.code_planes import codes_per_step, pack_codes
+from ...cpu.lookup_strips import LookupStrips
 from ...cpu.palette_strips import PaletteStrips
+from ...cpu.table_lookup import table_lookup
 from ...formats.palette import Palette, PaletteForm, parse_palette
 from ..state import Encoded, Lowering
 from .panels import ANY, ZERO, StoredWeight
@@ -32,18 +35,61 @@ def store_strips(
     label = f"palette {form.bits} bit" + (f", {form.books} books" if form.books > 1 else "")
     label += f", {form.vector} weights a code" if form.vector > 1 else ""
     numbers, grouping = groups
-    tensors = [
-        state.pool.add(f"{name}.codes", found, label),
-        state.pool.add(f"{name}.tables", palette.tables, "tables"),
-    ]
+    fast = _looked_up(state, name, palette, found, width) if grouping != "output" else None
+    stored = fast or _one_by_one(state, name, palette, found, width, grouping)
     if grouping:
-        tensors.append(state.pool.add(f"{name}.groups", numbers, "table of each strip"))
-    step = codes_per_step(form.bits) * form.vector
-    block = form.block_columns if form.lut_shape[2] > 1 else 0
-    stored = PaletteStrips(tuple(tensors), width, step, form.bits, form.books, form.vector, block, grouping)
+        more = state.pool.add(f"{name}.groups", numbers, "table of each strip")
+        stored = replace(stored, tensors=(*stored.tensors, more))
     scale = None if (palette.scale == 1).all() else np.broadcast_to(palette.scale, (form.outputs,))
-    count = sum(t.bytes for t in tensors) + (0 if scale is None else scale.size * 4)
+    count = sum(t.bytes for t in stored.tensors) + (0 if scale is None else scale.size * 4)
     return StoredWeight(stored, label, count, scale)
+
+
+def _looked_up(
+    state: Lowering, name: str, palette: Palette, codes: Sequence[Array], width: int
+) -> LookupStrips | None:
+    """Strips that are looked up in registers; None where a vector of them has several tables."""
+    form, lanes = palette.form, state.isa.lanes
+    block = form.block_columns if form.lut_shape[2] > 1 else 0
+    if form.vector > 1:
+        return None
+    luts = palette.tables.reshape(-1, 2**form.bits)
+    lookup = table_lookup(state.isa, form.bits, luts)
+    step = lookup.vectors * lanes
+    if block % (step // width):
+        return None
+    vectors = _in_steps(codes, step).reshape(form.books, -1, lookup.vectors, lanes)
+    tables = lookup.tables(luts).reshape(*form.lut_shape[:3], -1)
+    tensors = (
+        state.pool.add(f"{name}.codes", lookup.pack(vectors), "codes of strips"),
+        state.pool.add(f"{name}.tables", tables, "tables"),
+    )
+    return LookupStrips(tensors, width, step, lookup, form.books, block)
+
+
+def _one_by_one(
+    state: Lowering, name: str, palette: Palette, codes: Sequence[Array], width: int, grouping: str
+) -> PaletteStrips:
+    """Strips whose codes are looked up one after another, each in a table of its own."""
+    form = palette.form
+    count = codes_per_step(form.bits)
+    steps = _in_steps(codes, count)
+    packed = np.stack([pack_codes(book, form.bits) for book in steps])
+    tensors = (
+        state.pool.add(
+            f"{name}.codes", packed.reshape(form.books, -1, count * form.bits // 8), "codes of strips"
+        ),
+        state.pool.add(f"{name}.tables", palette.tables, "tables"),
+    )
+    block = form.block_columns if form.lut_shape[2] > 1 else 0
+    return PaletteStrips(
+        tensors, width, count * form.vector, form.bits, form.books, form.vector, block, grouping
+    )
+
+
+def _in_steps(codes: Sequence[Array], count: int) -> Array:
+    """[books, all codes]: every strip begins a step of `count` codes."""
+    return np.concatenate([np.pad(c, ((0, 0), (0, -c.shape[1] % count))) for c in codes], axis=1)
 
 
 def _leaders(form: PaletteForm, strip: Array) -> Array | None:
@@ -58,22 +104,18 @@ def _leaders(form: PaletteForm, strip: Array) -> Array | None:
     return leaders if whole.all() else None
 
 
-def _codes(palette: Palette, leaders: Sequence[Array | None]) -> Array | None:
-    """uint8 [books, steps, bytes]: every strip begins a step."""
+def _codes(palette: Palette, leaders: Sequence[Array | None]) -> list[Array] | None:
+    """uint8 [books, codes] of every strip."""
     form = palette.form
-    count = codes_per_step(form.bits)
     flat = palette.codes.reshape(form.books, -1)
-    parts = []
+    found = []
     for strip in leaders:
         if strip is None or (strip == ZERO).any():
             return None
         order = strip.reshape(-1)
         index = order // form.inputs // form.vector * form.inputs + order % form.inputs
-        codes = flat[:, np.where(order == ANY, 0, index)]
-        parts.append(np.pad(codes, ((0, 0), (0, -codes.shape[1] % count))))
-    stream = np.concatenate(parts, axis=1)
-    size = count * form.bits // 8
-    return np.stack([pack_codes(book, form.bits).reshape(-1, size) for book in stream])
+        found.append(flat[:, np.where(order == ANY, 0, index)])
+    return found
 
 
 def _groups(form: PaletteForm, leaders: Sequence[Array | None]) -> tuple[Array, str] | None:
