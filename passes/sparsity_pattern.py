@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -29,27 +31,33 @@ class BlockPattern:
         """Blocks fit every layer: an empty text."""
         return ""
 
-    def scores(self, weight: Array) -> Array:
-        """Root mean square of each block of `weight` [O, ...]: float64 [blocks down, blocks across]."""
-        squares = weight.reshape(len(weight), -1).astype(np.float64) ** 2
-        return np.sqrt(self._sums(squares) / self._sums(np.ones_like(squares)))
+    def pooled(self, importances: Array) -> Array:
+        """Mean of each block of `importances` [O, ...]: float64 [blocks down, blocks across]."""
+        matrix = importances.reshape(len(importances), -1).astype(np.float64)
+        return np.asarray(self._sums(matrix) / self._sums(np.ones_like(matrix)))
+
+    def sizes(self, shape: Sequence[int]) -> Array:
+        """How many weights each block has: int64 [blocks down, blocks across]."""
+        return self._sums(np.ones((shape[0], prod(shape[1:])), np.int64))
 
     def _sums(self, matrix: Array) -> Array:
         down = np.add.reduceat(matrix, np.arange(0, matrix.shape[0], self.rows), axis=0)
         sums: Array = np.add.reduceat(down, np.arange(0, matrix.shape[1], self.columns), axis=1)
         return sums
 
-    def keep(self, weight: Array, sparsity: float, lost: int | None = None) -> Array:
-        """Which weights stay: bool, shaped like `weight`. `lost` blocks go if given, else the share
-        `sparsity`."""
-        scores = self.scores(weight)
+    def keep(self, importances: Array, sparsity: float, lost: int | None = None) -> Array:
+        """Which weights stay where each has the importance in `importances` [O, ...]: bool of that shape.
+
+        `lost` blocks go if given, else the share `sparsity`; those of least mean, the first of equals.
+        """
+        scores = self.pooled(importances)
         count = round(sparsity * scores.size) if lost is None else lost
         alive = np.ones(scores.size, bool)
         # One block stays: a layer without weights would be a constant.
         alive[np.argsort(scores, axis=None, kind="stable")[: min(count, scores.size - 1)]] = False
         blocks = alive.reshape(scores.shape).repeat(self.rows, axis=0).repeat(self.columns, axis=1)
-        matrix = blocks[: len(weight), : weight[0].size]
-        return matrix.reshape(weight.shape)
+        matrix = blocks[: len(importances), : importances[0].size]
+        return matrix.reshape(importances.shape)
 
 
 @dataclass(frozen=True)
@@ -68,19 +76,19 @@ class GroupPattern:
         """Why a layer with so many input channels cannot have the pattern; empty if it can."""
         return f"{channels} input channels are no multiple of {self.of}" if channels % self.of else ""
 
-    def scores(self, weight: Array) -> Array:
-        """Magnitude of each weight: float64, [groups, of], channels moved last."""
-        moved = np.moveaxis(weight, 1, -1)
-        return np.abs(moved.reshape(-1, self.of).astype(np.float64))
+    def pooled(self, importances: Array) -> Array:
+        """The importance of each weight: float64, [groups, of], channels moved last."""
+        moved = np.moveaxis(importances, 1, -1)
+        return np.asarray(moved.reshape(-1, self.of).astype(np.float64))
 
-    def keep(self, weight: Array, sparsity: float, lost: int | None = None) -> Array:
-        """Which weights stay: bool, shaped like `weight`; the pattern alone decides how many."""
-        # Stable and reversed: of equal magnitudes the later ones stay.
-        order = np.argsort(self.scores(weight), axis=1, kind="stable")
+    def keep(self, importances: Array, sparsity: float, lost: int | None = None) -> Array:
+        """Which weights stay: bool, shaped like `importances`; the pattern alone decides how many."""
+        # Stable and reversed: of equal weights the later ones stay.
+        order = np.argsort(self.pooled(importances), axis=1, kind="stable")
         alive = np.zeros(order.shape, bool)
         np.put_along_axis(alive, order[:, self.of - self.kept :], True, axis=1)
-        moved_shape = (weight.shape[0], *weight.shape[2:], weight.shape[1])
-        return np.moveaxis(alive.reshape(moved_shape), -1, 1)
+        shape = importances.shape
+        return np.moveaxis(alive.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
 
 Pattern = BlockPattern | GroupPattern

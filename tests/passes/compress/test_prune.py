@@ -35,10 +35,10 @@ def test_as_many_blocks_go_as_asked_and_the_smallest(
 ) -> None:
     pattern = parse_pattern(text)
     array = np.random.default_rng(rows * 31 + inner).standard_normal((rows, inner, 1, 1)).astype(np.float32)
-    scores = pattern.scores(array)
-    keep = pattern.keep(array, sparsity)
+    scores = pattern.pooled(array.astype(np.float64) ** 2)
+    keep = pattern.keep(array.astype(np.float64) ** 2, sparsity)
     assert keep.shape == array.shape
-    left = pattern.scores(np.where(keep, array, np.float32(0))) > 0
+    left = pattern.pooled(np.where(keep, array, np.float32(0)) ** 2) > 0
     gone = min(round(sparsity * scores.size), scores.size - 1)
     assert np.count_nonzero(~left) == gone
     assert gone == 0 or scores[~left].max() <= scores[left].min()
@@ -48,7 +48,7 @@ def test_as_many_blocks_go_as_asked_and_the_smallest(
 def test_of_every_m_channels_n_stay(text: str, outputs: int, groups: int, seed: int) -> None:
     kept, of = map(int, text.split(":"))
     array = np.random.default_rng(seed).standard_normal((outputs, groups * of, 3, 3)).astype(np.float32)
-    keep = parse_pattern(text).keep(array, 0)
+    keep = parse_pattern(text).keep(np.abs(array), 0)
     per_group = keep.reshape(outputs, groups, of, 3, 3).sum(axis=2)
     assert (per_group == kept).all()
     grouped = np.abs(array).reshape(outputs, groups, of, 3, 3)
@@ -72,18 +72,50 @@ def test_sparsity_is_reached_in_each_pattern(cnn: ir.Model, pattern: str) -> Non
     assert np.count_nonzero(weight(cnn, "w4") == 0) == 0
 
 
-def test_a_global_scope_ranks_layers_together(cnn: ir.Model) -> None:
-    value = cnn.graph.initializers["w3"]
-    value.const_value = ir.Tensor(weight(cnn, "w3") * np.float32(100), name="w3")
+def test_a_global_scope_takes_exactly_the_share_of_all_weights(cnn: ir.Model) -> None:
     prune(cnn, sparsity=0.3, pattern="element", scope="global")
     lost = [np.count_nonzero(weight(cnn, name) == 0) for name in ("w2", "w3")]
-    assert lost[0] > 10 * lost[1]
     assert sum(lost) == round(0.3 * (64 * 32 + 50 * 64))
+    assert lost[0] / (64 * 32) != lost[1] / (50 * 64)
+
+
+def test_a_global_scope_does_not_mind_the_scale_of_a_layer(cnn: ir.Model) -> None:
+    other = cnn.clone()
+    value = other.graph.initializers["w3"]
+    value.const_value = ir.Tensor(weight(other, "w3") * np.float32(128), name="w3")
+    for model in (cnn, other):
+        prune(model, sparsity=0.3, pattern="2x1", scope="global")
+    for name in ("w2", "w3"):
+        np.testing.assert_array_equal(weight(cnn, name) == 0, weight(other, name) == 0)
+
+
+def test_a_global_scope_prefers_the_layer_with_more_small_weights_up_to_the_cap(cnn: ir.Model) -> None:
+    value = cnn.graph.initializers["w3"]
+    array = weight(cnn, "w3").copy()
+    array[4:] *= np.float32(1e-3)  # 46 of 50 outputs hardly matter beside the first
+    value.const_value = ir.Tensor(array, name="w3")
+    prune(cnn, sparsity=0.5, pattern="element", scope="global", max_sparsity=0.75)
+    assert np.count_nonzero(weight(cnn, "w3") == 0) == int(0.75 * 50 * 64)
+    assert np.count_nonzero(weight(cnn, "w2") == 0) == round(0.5 * (64 * 32 + 50 * 64)) - int(0.75 * 50 * 64)
+
+
+def test_a_global_scope_takes_several_patterns(cnn: ir.Model) -> None:
+    prune(cnn, sparsity=0.5, scope="global", nodes={"pointwise2": {"pattern": "2x1"}})
+    zeros = {name: (weight(cnn, name) == 0).reshape(len(weight(cnn, name)), -1) for name in ("w2", "w3")}
+    for name, rows in (("w2", 4), ("w3", 2)):
+        whole = zeros[name].reshape(-1, rows, zeros[name].shape[1])
+        assert (whole.all(axis=1) | ~whole.any(axis=1)).all()
+    assert abs(sum(z.sum() for z in zeros.values()) - 0.5 * (64 * 32 + 50 * 64)) < 4
 
 
 def test_a_global_scope_with_two_sparsities_is_refused(cnn: ir.Model) -> None:
-    with pytest.raises(OptionError, match="one pattern and one sparsity"):
+    with pytest.raises(OptionError, match="one sparsity"):
         prune(cnn, sparsity=0.3, scope="global", nodes={"pointwise1": {"sparsity": 0.5}})
+
+
+def test_a_cap_below_the_sparsity_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"at least the sparsity, 0\.9; got 0\.8"):
+        Prune(sparsity=0.9, scope="global", max_sparsity=0.8)
 
 
 def test_the_nearest_option_wins(cnn: ir.Model) -> None:
