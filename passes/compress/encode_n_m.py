@@ -145,5 +145,5 @@ def _weight(layer: Layer) -> tuple[Array, int]:
 def _stored_bytes(weight: Array, kept: int, of: int, dtype: str) -> int:
     """What `encode` would store, counted without packing."""
     count = len(weight) * prod(weight.shape[2:]) * -(-weight.shape[1] // of) * kept
-    size = 2 if dtype == "float16" else 4
-    return count * size + packed_bytes(count, position_bits(of)) + 8 * (weight.ndim + 1)
+    values = count * np.dtype(dtype).itemsize
+    return int(values + packed_bytes(count, position_bits(of)) + 8 * (weight.ndim + 1))
