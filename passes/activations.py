@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from .base import node_label
 from .layers import Layer
@@ -56,7 +57,7 @@ class Calibration:
             session = stack.enter_context(open_onnx(_exposing(model, wanted))) if wanted else None
             for number, feeds in enumerate(self.feeds):
                 results = run_opened(session, feeds) if session is not None else []
-                arrays = dict(zip(wanted, results[len(results) - len(wanted) :], strict=True))
+                arrays = dict(zip(wanted, results, strict=True))
                 for rows, layer in zip(found, layers, strict=True):
                     value = layer.node.inputs[0]
                     assert value is not None
@@ -83,14 +84,16 @@ def _parts(layers: Sequence[Layer], limit: int) -> Iterator[list[Layer]]:
 
 
 def _exposing(model: ir.Model, names: Sequence[str]) -> ir.Model:
-    """A copy of `model` whose last outputs are the values called `names`."""
+    """A copy of `model` that gives the values called `names`, and computes no more than that takes."""
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
+    copy.graph.outputs.clear()
     for name in names:
         value = values[name]
         if value.type is None:
             value.type = ir.TensorType(ir.DataType.FLOAT)
         copy.graph.outputs.append(value)
+    RemoveUnusedNodesPass()(copy)
     return copy
 
 
