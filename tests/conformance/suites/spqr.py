@@ -1,0 +1,86 @@
+"""Products and convolutions by spqr weights, with and without outliers: every width, few rows and many."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from gossamer.kernels.formats import find_format
+from gossamer.kernels.formats.outliers import outlier_parts
+from gossamer.passes.storing import Stored
+
+from ..drawing import add_epilogue, epilogues, extents, seeds
+from ..graphs import Case, random_array
+
+__all__ = ["cases", "edges", "spqr"]
+
+
+def spqr(shape: tuple[int, ...], outliers: float, seed: int, **form: int) -> Stored:
+    """A random weight; `outliers` of it are kept in float16."""
+    weight = random_array(seed, *shape)
+    base = Stored("spqr", find_format("spqr").encode(weight, **form))
+    mask = np.random.default_rng(seed).random(shape) < outliers
+    return Stored("outliers", {"base": base, **outlier_parts(weight * 5, mask)}) if outliers else base
+
+
+def linear(
+    rows: int,
+    depth: int,
+    columns: int,
+    bits: int = 3,
+    *,
+    outliers: float = 0.0,
+    group: int = 16,
+    grid: int = 16,
+    gemm: bool = False,
+    bias: bool = True,
+    epilogue: str = "",
+    seed: int = 0,
+) -> Case:
+    """(rows, depth) times an spqr weight."""
+    case = Case(f"linear{tuple(locals().values())}")
+    x = case.feed(random_array(seed, rows, depth))
+    w = case.stored(spqr((columns, depth), outliers, seed, bits=bits, group=group, rows=grid))
+    if gemm:
+        y = case.add("Gemm", x, w, *([case.weight(random_array(seed, columns))] if bias else []), transB=1)
+    else:
+        y = case.add("MatMul", x, case.add("Transpose", w, perm=[1, 0]))
+        y = case.add("Add", y, case.weight(random_array(seed, columns))) if bias else y
+    return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Few rows mostly."""
+    return linear(
+        draw(st.one_of(st.integers(1, 3), st.just(1), extents(40))),
+        draw(extents(200)),
+        draw(extents(150)),
+        draw(st.integers(1, 8)),
+        outliers=draw(st.sampled_from((0.0, 0.01, 0.3))),
+        group=draw(st.sampled_from((16, 16, 8, 32, 64, 9))),
+        grid=draw(st.sampled_from((16, 16, 32, 4, 7))),
+        gemm=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        epilogue=draw(epilogues),
+        seed=draw(seeds),
+    )
+
+
+def edges() -> list[Case]:
+    """Every width at odd sizes; one output, one input; long and short groups; rows full of outliers."""
+    found = [
+        linear(1 + bits % 3, 95 + bits, 45 + 3 * bits, bits, gemm=bits > 4, seed=bits) for bits in range(1, 9)
+    ]
+    return [
+        *found,
+        linear(1, 1, 1),
+        linear(1, 1, 33, outliers=0.5),
+        linear(1, 65, 1, 2, epilogue="sigmoid"),
+        linear(1, 64, 64, 4, outliers=0.01, epilogue="residual"),
+        linear(2, 130, 96, outliers=0.05, group=64, grid=32, epilogue="relu"),
+        linear(3, 70, 50, outliers=1.0, group=8, bias=False),
+        linear(1, 40, 24, group=32, gemm=True, outliers=0.1),
+        linear(1, 40, 24, group=5),
+        linear(9, 33, 40, outliers=0.1),
+    ]
