@@ -37,7 +37,7 @@ class Context:
 
         `function` is a module's function of arrays, so that a back end set with `joblib.parallel_config`
         (Dask, Ray) runs it on other machines. Without one, threads of this process do, since numpy lets them
-        run side by side. Results come one at a time, so the caller need not hold them all.
+        run side by side. An item is made when a worker is free for it.
         """
         from joblib import Parallel, delayed
 
