@@ -22,8 +22,8 @@ Array = npt.NDArray[Any]
 class BytePlanes(TableLookup):
     """Up to 16 entries: the same byte of each is a table of 16, looked up for a register of codes at once.
 
-    `first` is the lowest byte that is not zero in every entry: 1 for values that are exact in float16.
-    Interleaving bytes, then pairs of bytes, of a register of codes gives four vectors of float32.
+    `first` is the lowest byte that is not zero in every entry: 1 for values that are exact in float16, 2 for
+    those of 8 bits. Interleaving bytes, then pairs of bytes, of a register of codes gives four vectors.
     """
 
     first: int = 0
@@ -53,13 +53,16 @@ class BytePlanes(TableLookup):
         return packed.reshape(*lead, -1)
 
     def _order(self) -> Array:
-        """The code that gives each entry of four vectors: what the interleaving below does."""
-        low, high = _interleaved(self._octets, 1)
-        octets = np.concatenate([np.arange(self._octets)] * 2)
-        pairs = [octets[low], octets[high]]  # each code twice
-        low, high = _interleaved(self._octets, 2)
-        fours = [np.concatenate([pair] * 2)[order] for pair in pairs for order in (low, high)]
-        return np.concatenate(fours)[::4]
+        """The code that gives each entry of four vectors: what the code below does, on numbers of codes."""
+        order = []
+        for half in (0, 1):
+            low = np.tile(np.arange(self._octets), 2)[_interleaved(self._octets, 1)[half]][::2]
+            if self.first == 2:
+                order += [low[0::2], low[1::2]]
+            else:
+                pairs = np.tile(np.repeat(low, 2), 2)
+                order += [pairs[_interleaved(self._octets, 2)[side]][::4] for side in (0, 1)]
+        return np.concatenate(order)
 
     def tables(self, luts: Array) -> Array:
         """For each table the planes from `first` on, 16 bytes each (twice, side by side, in 256 bits)."""
@@ -75,27 +78,34 @@ class BytePlanes(TableLookup):
     def look(self, b: Builder, codes: Pointer, at: Any, table: list[Any]) -> Look:
         count = self._octets
         words = [b.let(codes.load(at + i * count, count)) for i in range(self.stream.words)]
-        known: dict[int, list[Any]] = {}
+        planes: list[Any] = []  # of the last register of codes
+        pairs: list[Any] = []  # the half of it that is being interleaved
 
         def entry(number: int) -> Any:
             code, quarter = divmod(number, 4)
-            if code not in known:
-                known.clear()
-                known[code] = self._four(b, b.hold(self.stream.code(words, code)), table)
-            return known[code][quarter]
+            half, side = divmod(quarter, 2)
+            if quarter == 0:
+                octets = b.hold(self.stream.code(words, code))
+                planes[:] = [None if plane is None else _octet_lookup(b, plane, octets) for plane in table]
+                planes[:] = [None if plane is None else b.hold(plane) for plane in planes]
+            if side == 0:  # not both halves at once: registers are few
+                pairs[:] = [self._interleave(b, *planes[i : i + 2], 1, half) for i in (0, 2)]
+            found = (
+                self._upper_halves(pairs[1], side)
+                if self.first == 2
+                else self._interleave(b, *pairs, 2, side)
+            )
+            return tir.reinterpret(f"float32x{self.isa.lanes}", found)
 
         return entry
 
-    def _four(self, b: Builder, code: Any, table: list[Any]) -> list[Any]:
-        """The entries of a register of codes: four vectors."""
-        planes = [None if plane is None else b.hold(_octet_lookup(b, plane, code)) for plane in table]
-        low = [self._interleave(b, planes[0], planes[1], 1, side) for side in (0, 1)]
-        high = [self._interleave(b, planes[2], planes[3], 1, side) for side in (0, 1)]
-        return [
-            tir.reinterpret(f"float32x{self.isa.lanes}", self._interleave(b, low[half], high[half], 2, side))
-            for half in (0, 1)
-            for side in (0, 1)
-        ]
+    def _upper_halves(self, pairs: Any, side: int) -> Any:
+        """Every other pair of bytes as the upper half of 32 bits: cheaper than an interleaving with zeros."""
+        lanes = self.isa.lanes
+        whole = tir.reinterpret(f"uint32x{lanes}", pairs)
+        return (
+            whole & constant(0xFFFF0000, "uint32", lanes) if side else whole << constant(16, "uint32", lanes)
+        )
 
     def _interleave(self, b: Builder, even: Any, odd: Any, width: int, side: int) -> Any:
         """Items of `width` bytes in turns, of the lower halves or (side 1) the upper; None is zero."""

@@ -59,6 +59,7 @@ class CodeStream:
 
     def shifted(self, words: Sequence[Any], number: int) -> Any:
         """Code `number` of every lane in its low bits; what lies above them is to be ignored."""
+        assert self.word_bits > 8
         word, shift = divmod(number * self.bits, self.word_bits)
         value = self._shift(words[word], shift)
         if shift + self.bits > self.word_bits:
@@ -67,11 +68,26 @@ class CodeStream:
 
     def code(self, words: Sequence[Any], number: int) -> Any:
         """Code `number` of every lane."""
-        return self.shifted(words, number) & constant((1 << self.bits) - 1, self.dtype, self.lanes)
+        word, shift = divmod(number * self.bits, self.word_bits)
+        low = min(self.bits, self.word_bits - shift)  # bits in the first of two words
+        value = self._shift(words[word], shift) & self._mask((1 << low) - 1)
+        if low == self.bits:
+            return value
+        return value | (self._shift(words[word + 1], -low) & self._mask((1 << self.bits) - (1 << low)))
+
+    def _mask(self, bits: int) -> Any:
+        return constant(bits, self.dtype, self.lanes)
 
     def _shift(self, word: Any, right: int) -> Any:
-        """Shifted right, or left where `right` is negative."""
+        """Shifted right, or left where `right` is negative; bytes in pairs, as x86 and WebAssembly can."""
         if right == 0:
             return word
-        by = constant(abs(right), self.dtype, self.lanes)
-        return tir.shift_right(word, by) if right > 0 else tir.shift_left(word, by)
+        if self.word_bits > 8:
+            return _moved(word, right, self.dtype, self.lanes)
+        pairs = tir.reinterpret(f"uint16x{self.lanes // 2}", word)
+        return tir.reinterpret(f"uint8x{self.lanes}", _moved(pairs, right, "uint16", self.lanes // 2))
+
+
+def _moved(value: Any, right: int, dtype: str, lanes: int) -> Any:
+    by = constant(abs(right), dtype, lanes)
+    return tir.shift_right(value, by) if right > 0 else tir.shift_left(value, by)

@@ -68,8 +68,9 @@ def test_every_width_of_codes_is_decoded_exactly(target_name: str, tmp_path: Pat
         pytest.skip(f"this processor is no {target_name}")
     rng = np.random.default_rng(0)
     full = rng.standard_normal(256).astype(np.float32)
-    coarse = full.astype(np.float16).astype(np.float32)
-    kinds = [(bits, lut[None, : 1 << bits]) for bits in range(1, 9) for lut in (full, coarse)]
+    half = full.astype(np.float16).astype(np.float32)
+    octet = np.round(full * 32) / np.float32(64)
+    kinds = [(bits, lut[None, : 1 << bits]) for bits in range(1, 9) for lut in (full, half, octet)]
     lookups = [table_lookup(isa, bits, lut) for bits, lut in kinds]
     names = [f"decode{i}" for i in range(len(kinds))]
     module = {
