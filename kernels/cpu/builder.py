@@ -170,6 +170,15 @@ class Builder:
         self._blocks[-1].append(tir.For(var, int32(start), int32(extent), kind, body))
 
     @contextmanager
+    def each(self, extent: int) -> Iterator[Any]:
+        """`for i in range(extent)`, without a loop where there is one turn only."""
+        if extent == 1:
+            yield int32(0)
+        else:
+            with self.loop(extent) as i:
+                yield i
+
+    @contextmanager
     def when(self, condition: Any) -> Iterator[None]:
         """Statements inside run where `condition` holds."""
         self._blocks.append([])

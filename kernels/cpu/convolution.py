@@ -9,8 +9,7 @@ planes padded to whole vectors, so that tiles need no tail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +21,8 @@ from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .pixel_panel import PixelPanel
 from .pixel_tile import PixelRun, PixelTile, pixel_runs
-from .plane_reader import PlaneReader
 from .planes import PlaneLayout
 from .tensor import Tensor
 from .window import Window
@@ -99,16 +98,17 @@ class Convolution(Kernel):
     def blocks_at_once(self, isa: Isa) -> int:
         """Blocks of output channels that are decoded together, and then used for every tile of pixels.
 
-        With one tile they are used once; else they fill part of the cache, so that pixels are read seldom.
+        0: each block is decoded again for each tile, as all blocks do not fit the cache together, and a tile
+        would be packed again for each part of them.
         """
         blocks = -(-self.rows // self.tile[0])
-        if sum(run.count for run in self.runs(isa)) == 1:
-            return 1
-        share = 2 if self.uses_panel(isa) else 4  # each panel of pixels is packed again for these blocks
-        return max(1, min(blocks, isa.target.l2_bytes // share // (4 * self.block_floats)))
+        fitting = max(1, isa.target.l2_bytes // 4 // (4 * self.block_floats))
+        tiles = sum(run.count for run in self.runs(isa))
+        again = blocks > fitting and self.uses_panel(isa)
+        return 0 if tiles == 1 or again else min(blocks, fitting)
 
     def scratch_bytes(self, isa: Isa) -> int:
-        decoded = self.blocks_at_once(isa) * self.block_floats if self.stored else 0
+        decoded = max(1, self.blocks_at_once(isa)) * self.block_floats if self.stored else 0
         return 4 * (self.panel_floats(isa) + decoded)
 
     @property
@@ -125,12 +125,12 @@ class Convolution(Kernel):
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         runs = self.runs(b.isa)
         blocks = -(-self.rows // (self.block_rows or self.tile[0]))
-        batch = self.out.shape[0]
-        with _maybe_loop(b, batch) as n, _maybe_loop(b, self.groups) as g:
+        with b.each(self.out.shape[0]) as n, b.each(self.groups) as g:
             work = _Work(self, b, pointers, scratch, n, g)
-            if self.stored:
+            if self.stored and self.blocks_at_once(b.isa):
                 work.decoded_blocks(runs, blocks)
-            for run in () if self.stored else runs:
+                runs = []
+            for run in runs:
                 with b.split_grid(run.count, blocks) as (t, first, count):
                     pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
                     work.pixel_tile(pixel, run, first, count)
@@ -151,15 +151,6 @@ class Convolution(Kernel):
                 yield int32(full), tail
 
 
-@contextmanager
-def _maybe_loop(b: Builder, extent: int) -> Iterator[Any]:
-    if extent == 1:
-        yield int32(0)
-    else:
-        with b.loop(extent) as i:
-            yield i
-
-
 @dataclass
 class _Work:
     """One convolution's code for one image and group."""
@@ -175,7 +166,7 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any) -> None:
+    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any, *, decoded: bool = False) -> None:
         """`count` blocks of output channels from block `first`, for the pixels from `pixel`."""
         k, b = self.kernel, self.b
         if k.uses_panel(b.isa):
@@ -183,6 +174,8 @@ class _Work:
         rows = k.block_rows or k.tile[0]
         bias = self.pointer(k.bias) if k.bias else None
         for block, height in k.row_tiles(b, rows, first, count):
+            if k.stored and not decoded:
+                self._decode(block, int32(1))
             tile = PixelTile(b, k.block_rows or height, run.vectors, run.left)
             first_row = b.let(self.g * k.rows + block * rows, "m")
             tile.start(bias, first_row, height)
@@ -192,26 +185,39 @@ class _Work:
                 self._dense_sum(tile, block, height, pixel)
             self._store(tile, first_row, height, pixel)
 
+    def _pack(self, pixel: Any, width: int) -> None:
+        """The tile's pixels of every tap: panel[(c, ky, kx), p]."""
+        k = self.kernel
+        assert self.scratch is not None
+        panel = PixelPanel(self.b, k.window.taps, k.window.kernel[1], k.layout, k.panel_row(self.b.isa))
+        strides, per_group = k.source.strides, k.channels // k.groups
+        plane = strides[1] if k.layout is None else strides[0]
+        image = self.n * (strides[0] if k.layout is None else plane * k.channels)
+        start = self.b.let(image + self.g * (per_group * plane))
+        panel.pack(self.pointer(k.source), start, plane, per_group, pixel, width, self.scratch)
+
     def decoded_blocks(self, runs: list[PixelRun], blocks: int) -> None:
         """A few blocks of output channels at a time are decoded, and used for every tile of pixels."""
         k, b = self.kernel, self.b
         at_once, tiles = k.blocks_at_once(b.isa), sum(run.count for run in runs)
         with b.split_grid(-(-blocks // at_once), tiles) as (part, first, count):
-            self.begin = b.let(part * at_once, "begin")
-            held = b.let(tir.min(int32(at_once), blocks - self.begin), "held")
-            self._decode(b.let(self.g * blocks + self.begin), held)
+            begin = b.let(part * at_once, "begin")
+            held = b.let(tir.min(int32(at_once), blocks - begin), "held")
+            self._decode(begin, held)
             start = 0
             for run in runs:
                 lower = b.let(tir.max(first - start, int32(0)))
                 upper = b.let(tir.min(first + count - start, int32(run.count)))
                 with b.loop(b.let(tir.max(upper - lower, int32(0))), lower) as t:
                     pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
-                    self.pixel_tile(pixel, run, self.begin, held)
+                    self.pixel_tile(pixel, run, begin, held, decoded=True)
                 start += run.count
 
-    def _decode(self, block: Any, count: Any) -> None:
-        """`count` blocks of output channels from `block` of all groups, into scratch behind the panel."""
+    def _decode(self, begin: Any, count: Any) -> None:
+        """`count` blocks of output channels from block `begin`, into scratch behind the panel."""
         k, b = self.kernel, self.b
+        self.begin = begin
+        block = b.let(self.g * -(-k.rows // k.tile[0]) + begin)
         assert k.stored is not None
         assert self.scratch is not None
         strips, start = k.tile[0] // k.stored.width, k.panel_floats(b.isa)
@@ -280,33 +286,6 @@ class _Work:
             b.store(out, self.n * strides[0] + channel * strides[1] + place, result)
 
         tile.finish(height, write)
-
-    # ---- panel ------------------------------------------------------------------------------
-    def _pack(self, pixel: Any, width: int) -> None:
-        """Copies the tile's pixels of every tap: panel[(c, ky, kx), p]."""
-        k, b = self.kernel, self.b
-        assert self.scratch is not None
-        per_group = k.channels // k.groups
-        plane = k.source.strides[1] if k.layout is None else k.source.strides[0]
-        image = self.n * (k.source.strides[0] if k.layout is None else plane * k.channels)
-        start = b.let(image + self.g * (per_group * plane))
-        readers = [self._reader(b.let(pixel + j * b.isa.lanes)) for j in range(width)]
-        lanes, taps = b.isa.lanes, k.window.taps
-        source = self.pointer(k.source)
-        with b.loop(per_group) as c:
-            from_plane = b.let(start + c * plane)
-            for tap in range(taps):
-                shift = k.layout.tap(*divmod(tap, k.window.kernel[1])) if k.layout else 0
-                row = (c * taps + tap) * k.panel_row(b.isa)
-                for j, read in enumerate(readers):
-                    b.store(self.scratch, row + j * lanes, read(source, from_plane + shift))
-
-    def _reader(self, first: Any) -> Callable[[Pointer, Any], Any]:
-        """Reads one vector of output pixels for any tap."""
-        k, lanes = self.kernel, self.b.isa.lanes
-        if k.layout is None:
-            return lambda source, plane: source.load(plane + first, lanes)
-        return PlaneReader(self.b, k.layout, first).read
 
 
 def operand_vector(

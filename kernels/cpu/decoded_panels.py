@@ -8,8 +8,6 @@ with many activations. So no dense copy of a weight is ever in memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,17 +88,8 @@ def decode_panel(
     per_step, steps = stored.inputs_of_step, stored.steps(inputs)
     first, wanted = some if some else (int32(0), int32(steps * per_step))
     turns = b.let(tir.truncdiv(wanted + (per_step - 1), int32(per_step)), "steps") if some else int32(steps)
-    with _each(b, count) as part:
+    with b.each(count) as part:
         number = b.let(strip + part, "strip")
         at = b.let(number * steps + (tir.truncdiv(first, int32(per_step)) if some else 0), "at")
         place = Place(pointer, b.let(offset + part * stored.width), stored.width * count)
         stored.decode(b, pointers, number, at, first, turns, place)
-
-
-@contextmanager
-def _each(b: Builder, extent: int) -> Iterator[Any]:
-    if extent == 1:
-        yield int32(0)
-    else:
-        with b.loop(extent) as i:
-            yield i
