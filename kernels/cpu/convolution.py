@@ -16,7 +16,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, int32
-from .decoded_panels import StoredStrips, decode_panel
+from .decoded_panels import StoredStrips
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -24,6 +24,7 @@ from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .pixel_panel import PixelPanel
 from .pixel_tile import PixelRun, PixelTile, pixel_runs
 from .planes import PlaneLayout
+from .stored_blocks import StoredBlocks
 from .tensor import Tensor
 from .window import Window
 
@@ -90,26 +91,16 @@ class Convolution(Kernel):
         """Elements of the panel of pixels."""
         return self.depth * self.panel_row(isa) if self.uses_panel(isa) else 0
 
-    @property
-    def block_floats(self) -> int:
-        """Elements of one decoded block of output channels."""
-        return self.stored.padded(self.depth) * self.tile[0] if self.stored else 0
-
-    def blocks_at_once(self, isa: Isa) -> int:
-        """Blocks of output channels that are decoded together, and then used for every tile of pixels.
-
-        0: each block is decoded again for each tile, as all blocks do not fit the cache together, and a tile
-        would be packed again for each part of them.
-        """
-        blocks = -(-self.rows // self.tile[0])
-        fitting = max(1, isa.target.l2_bytes // 4 // (4 * self.block_floats))
-        tiles = sum(run.count for run in self.runs(isa))
-        again = blocks > fitting and self.uses_panel(isa)
-        return 0 if tiles == 1 or again else min(blocks, fitting)
+    def stored_blocks(self, isa: Isa) -> StoredBlocks | None:
+        """How weights are decoded, where they are."""
+        if self.stored is None:
+            return None
+        tiles, blocks = sum(run.count for run in self.runs(isa)), -(-self.rows // self.tile[0])
+        return StoredBlocks(self.stored, self.tile[0], self.depth, blocks, tiles, self.uses_panel(isa))
 
     def scratch_bytes(self, isa: Isa) -> int:
-        decoded = max(1, self.blocks_at_once(isa)) * self.block_floats if self.stored else 0
-        return 4 * (self.panel_floats(isa) + decoded)
+        stored = self.stored_blocks(isa)
+        return 4 * (self.panel_floats(isa) + (stored.scratch(isa) if stored else 0))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -127,10 +118,11 @@ class Convolution(Kernel):
         blocks = -(-self.rows // (self.block_rows or self.tile[0]))
         with b.each(self.out.shape[0]) as n, b.each(self.groups) as g:
             work = _Work(self, b, pointers, scratch, n, g)
-            if self.stored and self.blocks_at_once(b.isa):
-                work.decoded_blocks(runs, blocks)
-                runs = []
-            for run in runs:
+            stored = self.stored_blocks(b.isa)
+            together = stored is not None and stored.at_once(b.isa) > 0
+            if stored and together:
+                work.decoded_blocks(runs, stored)
+            for run in () if together else runs:
                 with b.split_grid(run.count, blocks) as (t, first, count):
                     pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
                     work.pixel_tile(pixel, run, first, count)
@@ -161,28 +153,31 @@ class _Work:
     scratch: Pointer | None
     n: Any
     g: Any
-    begin: Any = 0  # the first block of output channels in scratch, where they are decoded
 
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any, *, decoded: bool = False) -> None:
-        """`count` blocks of output channels from block `first`, for the pixels from `pixel`."""
+    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any, held: Any = None) -> None:
+        """`count` blocks of output channels from block `first`, for the pixels from `pixel`.
+
+        From block `held` on they are decoded, where that is given.
+        """
         k, b = self.kernel, self.b
         if k.uses_panel(b.isa):
             self._pack(pixel, run.vectors + bool(run.left))
         rows = k.block_rows or k.tile[0]
         bias = self.pointer(k.bias) if k.bias else None
         for block, height in k.row_tiles(b, rows, first, count):
-            if k.stored and not decoded:
-                self._decode(block, int32(1))
             tile = PixelTile(b, k.block_rows or height, run.vectors, run.left)
             first_row = b.let(self.g * k.rows + block * rows, "m")
             tile.start(bias, first_row, height)
             if k.block_rows:
                 self._sparse_sum(tile, block, pixel)
+            elif k.stored:
+                self._stored_sum(tile, block, pixel, held)
             else:
-                self._dense_sum(tile, block, height, pixel)
+                base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
+                self._dense_sum(tile, self.pointer(k.weights[0]), base, height, pixel, 0, k.depth)
             self._store(tile, first_row, height, pixel)
 
     def _pack(self, pixel: Any, width: int) -> None:
@@ -196,44 +191,38 @@ class _Work:
         start = self.b.let(image + self.g * (per_group * plane))
         panel.pack(self.pointer(k.source), start, plane, per_group, pixel, width, self.scratch)
 
-    def decoded_blocks(self, runs: list[PixelRun], blocks: int) -> None:
+    def decoded_blocks(self, runs: list[PixelRun], stored: StoredBlocks) -> None:
         """A few blocks of output channels at a time are decoded, and used for every tile of pixels."""
         k, b = self.kernel, self.b
-        at_once, tiles = k.blocks_at_once(b.isa), sum(run.count for run in runs)
-        with b.split_grid(-(-blocks // at_once), tiles) as (part, first, count):
+        assert self.scratch is not None
+        at_once = stored.at_once(b.isa)
+        with b.split_grid(-(-stored.blocks // at_once), stored.tiles) as (part, first, count):
             begin = b.let(part * at_once, "begin")
-            held = b.let(tir.min(int32(at_once), blocks - begin), "held")
-            self._decode(begin, held)
+            held = b.let(tir.min(int32(at_once), stored.blocks - begin), "held")
+            block = b.let(self.g * stored.blocks + begin)
+            stored.decode(b, self.pointers, block, held, self.scratch, k.panel_floats(b.isa))
             start = 0
             for run in runs:
                 lower = b.let(tir.max(first - start, int32(0)))
                 upper = b.let(tir.min(first + count - start, int32(run.count)))
                 with b.loop(b.let(tir.max(upper - lower, int32(0))), lower) as t:
                     pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
-                    self.pixel_tile(pixel, run, begin, held, decoded=True)
+                    self.pixel_tile(pixel, run, begin, held, held=begin)
                 start += run.count
 
-    def _decode(self, begin: Any, count: Any) -> None:
-        """`count` blocks of output channels from block `begin`, into scratch behind the panel."""
-        k, b = self.kernel, self.b
-        self.begin = begin
-        block = b.let(self.g * -(-k.rows // k.tile[0]) + begin)
-        assert k.stored is not None
+    def _stored_sum(self, tile: PixelTile, block: Any, pixel: Any, held: Any) -> None:
+        """With a block that is decoded, as all from `held` on are, or part by part."""
+        k, b, stored = self.kernel, self.b, self.kernel.stored_blocks(self.b.isa)
+        assert stored is not None
         assert self.scratch is not None
-        strips, start = k.tile[0] // k.stored.width, k.panel_floats(b.isa)
-        with b.loop(count) as i:
-            strip, to = b.let((block + i) * strips), b.let(start + i * k.block_floats)
-            decode_panel(b, self.pointers, k.stored, k.depth, strip, strips, self.scratch, to)
-
-    def _block(self, block: Any, height: int) -> tuple[Pointer, Any, int]:
-        """The weights of a block: pointer, offset, and the distance between two inputs."""
-        k, b = self.kernel, self.b
-        if k.stored:
-            assert self.scratch is not None
-            base = b.let((block - self.begin) * k.block_floats + k.panel_floats(b.isa), "w")
-            return self.scratch, base, k.tile[0]
-        base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
-        return self.pointer(k.weights[0]), base, height
+        start, height = k.panel_floats(b.isa), stored.height
+        if held is not None:
+            base = b.let((block - held) * stored.floats + start, "w")
+            self._dense_sum(tile, self.scratch, base, height, pixel, 0, k.depth)
+            return
+        number = b.let(self.g * stored.blocks + block)
+        for first, inputs in stored.parts(b, self.pointers, number, self.scratch, start):
+            self._dense_sum(tile, self.scratch, int32(start), height, pixel, first, inputs)
 
     def _columns(self, pixel: Any) -> tuple[Pointer, Any, int]:
         """Where the tile's pixels lie: pointer, offset of row k = 0, distance between rows."""
@@ -246,16 +235,19 @@ class _Work:
         start = self.b.let(self.n * strides[0] + group + pixel)
         return self.pointer(k.source), start, k.column_stride(self.b.isa)
 
-    def _dense_sum(self, tile: PixelTile, block: Any, height: int, pixel: Any) -> None:
-        k, b = self.kernel, self.b
+    def _dense_sum(
+        self, tile: PixelTile, weights: Pointer, base: Any, pitch: int, pixel: Any, first: Any, inputs: int
+    ) -> None:
+        """`inputs` from the `first`, whose weights lie at `base`, `pitch` apart."""
+        b = self.b
         source, start, row = self._columns(pixel)
-        weights, base, pitch = self._block(block, height)
-        unroll = min(b.isa.target.unroll, k.depth)
-        tail = k.depth % unroll
-        for first, steps, turns in ((0, unroll, k.depth // unroll), (k.depth - tail, tail, min(tail, 1))):
+        start = b.let(start + first * row)
+        unroll = min(b.isa.target.unroll, inputs)
+        tail = inputs % unroll
+        for begin, steps, turns in ((0, unroll, inputs // unroll), (inputs - tail, tail, min(tail, 1))):
             with b.loop(turns) as i:
-                at = b.let(start + (i * steps + first) * row)
-                w = b.let(base + (i * steps + first) * pitch)
+                at = b.let(start + (i * steps + begin) * row)
+                w = b.let(base + (i * steps + begin) * pitch)
                 for u in range(steps):
                     tile.accumulate(weights, w + u * pitch, source, at + u * row)
 
