@@ -7,7 +7,7 @@ from typing import Any
 
 from gossamer.runtime.specs import StepSpec
 
-__all__ = ["LayerInfo", "Program", "TensorInfo", "WeightInfo"]
+__all__ = ["BlockInfo", "LayerInfo", "Program", "TensorInfo", "WeightInfo"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class WeightInfo:
     bytes: int
     dtype: str
     packing: str  # "raw", "gemm-panels", "block-sparse 4x1", ...
+
+
+@dataclass(frozen=True)
+class BlockInfo:
+    """A block that a session may leave out, with all behind it: see `runtime/specs.py`."""
+
+    name: str
+    offset: int
+    bytes: int
+    sha256: str
+    counter: int
+    level: int
 
 
 @dataclass(frozen=True)
@@ -73,3 +85,4 @@ class Program:
     arena_bound_bytes: int = 0
     layers: tuple[LayerInfo, ...] = ()
     steps: tuple[StepSpec, ...] = ()
+    blocks: tuple[BlockInfo, ...] = ()  # at the end of the weights, in the order in which they are loaded

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .blocks import read_blocks
 from .errors import ArtifactError
 from .fields import Fields, check_integer, check_text, refuse
 from .specs import CodeSpec, FileSpec, StepSpec, TargetSpec, TensorSpec, WeightSpec, WeightsSpec
@@ -182,11 +183,16 @@ def _tensor(value: object, path: str) -> TensorSpec:
 
 
 def _weights(fields: Fields) -> WeightsSpec:
+    size = fields.integer("bytes", 0, MOST_BYTES)
+    head, digest, blocks = read_blocks(fields, size)
     weights = WeightsSpec(
         file=None if fields.raw("file") is None else fields.text("file", FILE_NAME),
-        bytes=fields.integer("bytes", 0, MOST_BYTES),
+        bytes=size,
         sha256=fields.text("sha256", SHA256),
         tensors=fields.items("tensors", _weight),
+        head_bytes=head,
+        head_sha256=digest,
+        blocks=blocks,
     )
     for i, tensor in enumerate(weights.tensors):
         if tensor.offset + tensor.bytes > weights.bytes:

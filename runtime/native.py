@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
-from .errors import ArtifactError, JobError
+from .errors import ArtifactError, JobError, OptionError
 from .library import Library
 from .machine import check_machine
+from .partial import PartialWeights
 
 __all__ = ["NativeEngine"]
 
@@ -23,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class NativeEngine:
     """A session of the C runtime. `run` releases the interpreter lock; one call at a time, closed once."""
 
-    def __init__(self, artifact: Artifact, threads: int) -> None:
+    def __init__(self, artifact: Artifact, threads: int, budget_mb: float | None = None) -> None:
         manifest = artifact.manifest
         shared = artifact.code("shared")
         if not shared:
@@ -39,9 +40,10 @@ class NativeEngine:
         self._library = Library.load(artifact.file(shared[0].file))
         self._session = ctypes.c_void_p()
         self._weights: mmap.mmap | None = None
+        self._partial: PartialWeights | None = None
         self._closed = False
         try:
-            self._open(artifact, threads)
+            self._open(artifact, threads, budget_mb)
         except BaseException:
             self.close()
             raise
@@ -49,11 +51,19 @@ class NativeEngine:
         self._input_type = ctypes.c_void_p * len(manifest.inputs)
         self._output_type = ctypes.c_void_p * len(manifest.outputs)
 
-    def _open(self, artifact: Artifact, threads: int) -> None:
+    def _open(self, artifact: Artifact, threads: int, budget_mb: float | None) -> None:
         manifest = artifact.manifest
         model = self._library.model(manifest)
         session = ctypes.byref(self._session)
-        if manifest.weights.file is None:
+        if budget_mb is not None:
+            size = max(1, manifest.weights.bytes)
+            self._weights = mmap.mmap(-1, size)  # pages that are not written to take no memory
+            self._partial = PartialWeights(artifact, memoryview(self._weights))
+            self._partial.resize(budget_mb)
+            start: int = np.frombuffer(self._weights, np.uint8).ctypes.data
+            opened = self._library.code.gossamer_open_memory
+            status = opened(model, start, manifest.weights.bytes, threads, session)
+        elif manifest.weights.file is None:
             status = self._library.code.gossamer_open(model, None, threads, session)
         else:
             size = manifest.weights.bytes
@@ -61,6 +71,17 @@ class NativeEngine:
             status = self._library.code.gossamer_open_memory(model, address, size, threads, session)
         if status != 0:
             raise ArtifactError("cannot be opened", where=artifact.path, got=self._library.error(status))
+
+    def set_budget(self, budget_mb: float) -> int:
+        """Loads or forgets blocks of weights; the bytes loaded then. Raises OptionError, ArtifactError."""
+        if self._partial is None:
+            raise OptionError("the session has no budget to change", advice="open it with budget_mb")
+        assert self._weights is not None
+        before, after = self._partial.bytes, self._partial.resize(budget_mb)
+        start = -(-after // mmap.PAGESIZE) * mmap.PAGESIZE
+        if after < before and start < len(self._weights) and hasattr(mmap, "MADV_DONTNEED"):
+            self._weights.madvise(mmap.MADV_DONTNEED, start)  # gives the pages back
+        return after
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
@@ -90,6 +111,7 @@ class NativeEngine:
         if self._session:
             self._library.code.gossamer_close(self._session)
             self._session = ctypes.c_void_p()
+        self._partial = None
         self._weights = None  # unmapped when the last reference goes
         self._library.close()
 

@@ -37,6 +37,7 @@ class Engine(Protocol):
 
     def run(self, inputs: Sequence[Array]) -> list[Array]: ...
     def profile(self, inputs: Sequence[Array], kernels: int) -> Array: ...
+    def set_budget(self, budget_mb: float) -> int: ...
     def close(self) -> None: ...
 
 
@@ -44,16 +45,23 @@ class InferenceSession:
     """A compiled model, ready to run.
 
     `path` is an artifact's folder. `threads` counts the threads of one run; None takes the artifact's.
-    `engine` forces one build of a WebAssembly artifact, "simd" or "relaxed". A session may be used from
-    several threads, its runs then happen one after another. Raises ArtifactError and OptionError.
+    `engine` forces one build of a WebAssembly artifact, "simd" or "relaxed". `budget_mb` (of 1,000,000 bytes)
+    is how much of the weights to load, where blocks of them may be left out (the pass stack-bits); None loads
+    all. A session may be used from several threads, its runs then happen one after another. Raises
+    ArtifactError and OptionError.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], threads: int | None = None, *, engine: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        *,
+        engine: str | None = None,
+        budget_mb: float | None = None,
     ) -> None:
         artifact = open_artifact(path)
         self._manifest = artifact.manifest
-        self._engine = _start(artifact, threads, engine)
+        self._engine = _start(artifact, threads, engine, budget_mb)
         self._lock = threading.Lock()
         self._closed = False
         self._finalizer = weakref.finalize(self, self._engine.close)
@@ -94,6 +102,16 @@ class InferenceSession:
             self._check_open()
             return self._engine.profile(arrays, len(self._manifest.steps))
 
+    def set_budget(self, budget_mb: float) -> int:
+        """Loads more blocks of the weights, or forgets some; the bytes of weights that are loaded then.
+
+        Outputs are those of a session opened with this budget. Raises OptionError where the budget is too
+        small or the session was opened without one, and ArtifactError where the file is damaged.
+        """
+        with self._lock:
+            self._check_open()
+            return self._engine.set_budget(budget_mb)
+
     def _check_open(self) -> None:
         if self._closed:
             raise JobError("the session is closed", where=self._manifest.name)
@@ -131,7 +149,7 @@ def _node_arg(tensor: TensorSpec) -> NodeArg:
     return NodeArg(tensor.name, list(tensor.shape), f"tensor({DTYPES[tensor.dtype]})", tensor.dtype)
 
 
-def _start(artifact: Artifact, threads: int | None, engine: str | None) -> Engine:
+def _start(artifact: Artifact, threads: int | None, engine: str | None, budget_mb: float | None) -> Engine:
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise OptionError("wrong number of threads", expected=f"1..{MOST_THREADS}", got=threads)
     if artifact.manifest.target.family == "wasm":
@@ -139,9 +157,9 @@ def _start(artifact: Artifact, threads: int | None, engine: str | None) -> Engin
             raise OptionError("WebAssembly artifacts run on one thread", expected=1, got=threads)
         from .wasm import WasmEngine
 
-        return WasmEngine(artifact, engine)
+        return WasmEngine(artifact, engine, budget_mb)
     if engine is not None:
         raise OptionError("only WebAssembly artifacts have engines to choose from", got=engine)
     from .native import NativeEngine
 
-    return NativeEngine(artifact, threads or artifact.manifest.threads)
+    return NativeEngine(artifact, threads or artifact.manifest.threads, budget_mb)

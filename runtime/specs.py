@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["CodeSpec", "FileSpec", "StepSpec", "TargetSpec", "TensorSpec", "WeightSpec", "WeightsSpec"]
+__all__ = [
+    "BlockSpec",
+    "CodeSpec",
+    "FileSpec",
+    "StepSpec",
+    "TargetSpec",
+    "TensorSpec",
+    "WeightSpec",
+    "WeightsSpec",
+]
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,35 @@ class WeightSpec:
 
 
 @dataclass(frozen=True)
+class BlockSpec:
+    """A block of stacked weights, in bytes of the blob: without it and all behind it the model still runs.
+
+    When it is loaded, the int32 at `counter` is to be `level`, the number of blocks of its stack.
+    """
+
+    name: str
+    offset: int
+    bytes: int
+    sha256: str
+    counter: int
+    level: int
+
+
+@dataclass(frozen=True)
 class WeightsSpec:
-    """The weights blob; `file` is None when it is embedded in the code."""
+    """The weights blob; `file` is None when it is embedded in the code.
+
+    `blocks` come last in it, in the order in which they are to be loaded; the head before them has a hash of
+    its own.
+    """
 
     file: str | None
     bytes: int
     sha256: str
     tensors: tuple[WeightSpec, ...] = ()
+    head_bytes: int = 0
+    head_sha256: str = ""
+    blocks: tuple[BlockSpec, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from .artifact import Artifact
 from .errors import ArtifactError, JobError, OptionError
 from .manifest import CodeSpec, Manifest
+from .partial import PartialWeights
 
 __all__ = ["ENGINES", "WasmEngine"]
 
@@ -27,7 +28,9 @@ class WasmEngine:
     `variant` forces the "simd" or the "relaxed" build; None takes relaxed where it is in the artifact.
     """
 
-    def __init__(self, artifact: Artifact, variant: str | None = None) -> None:
+    def __init__(
+        self, artifact: Artifact, variant: str | None = None, budget_mb: float | None = None
+    ) -> None:
         wasmtime = _wasmtime()
         manifest = artifact.manifest
         code = _choose(artifact, variant)
@@ -36,6 +39,8 @@ class WasmEngine:
         engine = wasmtime.Engine(config)
         self._store: Any = wasmtime.Store(engine)
         self._trap = wasmtime.Trap
+        self._budget = budget_mb
+        self._partial: PartialWeights | None = None
         self._times: list[tuple[int, int]] = []  # of kernels, in a profiled run
         try:
             module = wasmtime.Module(engine, artifact.file(code.file).read_bytes())
@@ -58,12 +63,27 @@ class WasmEngine:
         self._entry = exports[manifest.entry]
         self._memory = memory
         weights = self._plan.weights
-        if manifest.weights.file is None:
+        if self._budget is not None:
+            self._partial = self._load_partly(artifact, self._budget)
+        elif manifest.weights.file is None:
             weights = exports["gossamer_weights"].value(self._store)
         else:
             self._write(weights, artifact.file(manifest.weights.file).read_bytes())
         plan = self._plan
         self._arguments = [*plan.inputs, *plan.outputs, weights, plan.arena, 0, 1]
+
+    def _load_partly(self, artifact: Artifact, budget_mb: float) -> PartialWeights:
+        size = artifact.manifest.weights.bytes
+        memory = (ctypes.c_ubyte * size).from_address(self._address() + self._plan.weights)
+        partial = PartialWeights(artifact, memoryview(memory).cast("B"))
+        partial.resize(budget_mb)
+        return partial
+
+    def set_budget(self, budget_mb: float) -> int:
+        """Loads or forgets blocks of weights; the bytes loaded then. WebAssembly gives no memory back."""
+        if self._partial is None:
+            raise OptionError("the session has no budget to change", advice="open it with budget_mb")
+        return self._partial.resize(budget_mb)
 
     def _reserve(self, wasmtime: Any, module: Any, code: CodeSpec) -> Any:
         imports = {(item.module, item.name): item for item in module.imports}

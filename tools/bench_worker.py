@@ -16,7 +16,7 @@ import numpy as np
 
 from gossamer.runtime.errors import GossamerError
 
-from .engines import Engine, SelfTimed, make_feeds, open_engine
+from .engines import Engine, SelfTimed, make_feeds, open_engine, parse_choice
 
 __all__ = ["main", "timed_turn"]
 
@@ -38,7 +38,8 @@ def timed_turn(engine: Engine, feeds: dict[str, np.ndarray[Any, Any]], seconds: 
 def _answer(request: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     if "open" in request:
         wanted = request["open"]
-        engine = open_engine(wanted["model"], wanted["threads"], wanted["shapes"])
+        choice = parse_choice(wanted["model"]).within(wanted["budget_mb"])
+        engine = open_engine(choice, wanted["threads"], wanted["shapes"])
         state["engine"], state["feeds"] = engine, make_feeds(engine.inputs, None, wanted["seed"])
         return {"inputs": [i.name for i in engine.inputs]}
     engine, feeds, seconds = state["engine"], state["feeds"], request["run"]

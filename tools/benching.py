@@ -85,6 +85,7 @@ class Worker:
             "threads": threads,
             "shapes": dict(shapes or {}),
             "seed": seed,
+            "budget_mb": self.choice.budget_mb,
         }
 
     @property

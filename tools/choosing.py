@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +23,23 @@ _FREE = "PYTHON"  # stands in an engine's VARIANTS for the path of a Python inte
 
 @dataclass(frozen=True)
 class Choice:
-    """A model, the engine that shall run it, and how: one of the engine's variants."""
+    """A model, the engine that shall run it, and how: one of the engine's variants.
+
+    `budget_mb` is how much of its weights an artifact may load, None all.
+    """
 
     engine: str
     variant: str
     path: Path
+    budget_mb: float | None = None
+
+    def within(self, budget_mb: float | None) -> Choice:
+        """The same under a budget. Raises OptionError where nothing but the whole model can be loaded."""
+        if budget_mb is not None and (self.engine, self.variant) != ("gossamer", "in-process"):
+            raise OptionError(
+                "only artifacts that run in process have a budget", where="--budget-mb", got=self
+            )
+        return replace(self, budget_mb=budget_mb)
 
     def __str__(self) -> str:
         return f"{self.engine}@{self.variant}:{self.path}"
@@ -92,5 +104,7 @@ def open_engine(
     ONNX file numbers. Raises InputError, also where the engine is not installed.
     """
     chosen = model if isinstance(model, Choice) else parse_choice(model)
-    opened: Engine = _module(chosen.engine).open_model(chosen.path, chosen.variant, threads, shapes or {})
+    budget = {} if chosen.budget_mb is None else {"budget_mb": chosen.budget_mb}
+    module = _module(chosen.engine)
+    opened: Engine = module.open_model(chosen.path, chosen.variant, threads, shapes or {}, **budget)
     return opened

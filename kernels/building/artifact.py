@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from gossamer.runtime.errors import JobError, OptionError
 from gossamer.runtime.manifest import (
@@ -21,6 +22,7 @@ from gossamer.runtime.manifest import (
     WeightSpec,
     WeightsSpec,
 )
+from gossamer.runtime.specs import BlockSpec
 
 from ..program import Program, TensorInfo
 from ..targets import Target
@@ -98,6 +100,7 @@ def fill_artifact(
                 bytes=len(program.weights),
                 sha256=sha256,
                 tensors=tuple(WeightSpec(**asdict(tensor)) for tensor in program.weight_table),
+                **_stacked(program),
             ),
             code=tuple(code),
             layers=tuple(asdict(layer) for layer in program.layers),
@@ -105,6 +108,18 @@ def fill_artifact(
             files={path.name: _file(path) for path in sorted(folder.iterdir())},
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _stacked(program: Program) -> dict[str, Any]:
+    """What the manifest says of weights that may be loaded in part; nothing where there are none."""
+    if not program.blocks:
+        return {}
+    head = program.blocks[0].offset
+    return {
+        "head_bytes": head,
+        "head_sha256": hashlib.sha256(memoryview(program.weights)[:head]).hexdigest(),
+        "blocks": tuple(BlockSpec(**asdict(block)) for block in program.blocks),
+    }
 
 
 def _header(program: Program, target: Target, folder: Path, *, embed: bool) -> CodeSpec:

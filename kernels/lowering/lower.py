@@ -56,19 +56,21 @@ def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Progra
         memory.scratch_bytes,
     )
     types = [t.dtype for t in tensors]
+    weights = state.pool.blob()
     return Program(
         name=symbol,
         symbol=f"gossamer_entry_{symbol}",
         inputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in inputs),
         outputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in outputs),
         module=lambda v: build_module(f"gossamer_entry_{symbol}", state.steps, types, layout, Isa(target, v)),
-        weights=state.pool.blob(),
+        weights=weights,
         weight_table=tuple(state.pool.table),
         arena_bytes=memory.bytes,
         arena_bound_bytes=memory.lower_bound,
         scratch_bytes=memory.scratch_bytes,
         layers=tuple(state.layers),
         steps=origins.describe(state.steps, isa),
+        blocks=tuple(state.pool.blocks),
     )
 
 

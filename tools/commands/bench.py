@@ -56,6 +56,9 @@ def command(
     count_instructions: bool = typer.Option(
         False, "--count-instructions", help="Of AArch64, under qemu, in place of times."
     ),
+    budget_mb: float | None = typer.Option(
+        None, "--budget-mb", help="Of artifacts' weights, load the first blocks that fit (stack-bits)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Time engines in interleaved turns: median, spread, and ratio to the baseline (below 1 is faster).
@@ -80,6 +83,7 @@ def command(
     if profiled:
         _profile(choices, threads, seed, as_json)
         return
+    choices = [c.within(budget_mb) if c.engine == "gossamer" else c for c in choices]
     choices, baseline = _with_baseline(choices, against, model)
     shapes = parse_shapes(input_shape) or _shapes_of_artifact(choices)
     columns, key = (_COUNT_COLUMNS, "counts") if count_instructions else (_COLUMNS, "timings")

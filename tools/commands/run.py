@@ -32,16 +32,19 @@ def command(
     seed: int = typer.Option(0, "--seed", help="Of the random inputs."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="Threads; default: as compiled."),
     input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224"),
+    budget_mb: float | None = typer.Option(
+        None, "--budget-mb", help="Of an artifact's weights, load the first blocks that fit (stack-bits)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Run an artifact once and print what came out."""
-    from ..engines import make_feeds, open_engine
+    from ..engines import make_feeds, open_engine, parse_choice
     from ..summarising import save_arrays, summarise
 
     shapes = parse_shapes(input_shape)
     if output is not None:
         check_parent(output)
-    engine = open_engine(model, threads, shapes)
+    engine = open_engine(parse_choice(model).within(budget_mb), threads, shapes)
     results = engine.run(make_feeds(engine.inputs, inputs, seed))
     named = dict(zip(engine.output_names, results, strict=True))
     if output is not None:

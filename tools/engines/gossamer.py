@@ -20,11 +20,11 @@ VARIANTS = ("in-process", "node", "chromium")
 
 
 class _Artifact:
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, budget_mb: float | None) -> None:
         from gossamer.runtime.session import InferenceSession
 
         self.name = str(path)
-        self._session = InferenceSession(path, threads=threads)
+        self._session = InferenceSession(path, threads=threads, budget_mb=budget_mb)
         manifest = self._session.manifest
         self.inputs, self.output_names = _inputs(manifest), [o.name for o in manifest.outputs]
 
@@ -32,10 +32,16 @@ class _Artifact:
         return list(self._session.run(None, dict(feeds)))
 
 
-def open_model(path: Path, variant: str, threads: int | None, shapes: Mapping[str, Sequence[int]]) -> Engine:
-    """Open an artifact. Raises ArtifactError and OptionError."""
+def open_model(
+    path: Path,
+    variant: str,
+    threads: int | None,
+    shapes: Mapping[str, Sequence[int]],
+    budget_mb: float | None = None,
+) -> Engine:
+    """Open an artifact, with as much of its weights as a budget allows. Raises ArtifactError, OptionError."""
     if variant == "in-process":
-        engine: Engine = _Artifact(path, threads)
+        engine: Engine = _Artifact(path, threads, budget_mb)
     else:
         engine = _open_on_the_web(path, variant, threads)
     check_fixed(engine.inputs, shapes)
