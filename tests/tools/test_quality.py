@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.tools.quality.curves import Curve, Goal, Level
+from gossamer.passes.recipe import load_recipe
+from gossamer.tools.quality.curves import Curve, Goal, Level, curves, goals
 from gossamer.tools.quality.measuring import Point
 from gossamer.tools.quality.page import BEGIN, END, insert, tables
+from gossamer.tools.quality.tasks import TASKS
 
 CURVES = [Curve(name=n, title=n.upper(), recipe="default", levels=(Level(label="4"),)) for n in ("a", "b")]
 
@@ -43,3 +45,15 @@ def test_only_the_measured_part_of_a_page_is_replaced() -> None:
     assert insert(f"before {BEGIN} old {END} after", "new") == f"before {BEGIN}\n\nnew\n\n{END} after"
     with pytest.raises(ValueError, match="measured"):
         insert("no marks", "new")
+
+
+def test_curves_and_goals_name_what_exists() -> None:
+    known = {curve.name: {level.label for level in curve.levels} for curve in curves()}
+    for curve in curves():
+        assert set(curve.tasks) <= set(TASKS)
+        for level in curve.levels:
+            load_recipe(level.recipe or curve.recipe).with_settings((*curve.set, *level.set)).build()
+    for goal in goals():
+        assert goal.level in known[goal.curve]
+        assert set(goal.tasks) <= set(TASKS)
+        assert goal.better_than in {"", *known}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import getdoc
 
 from .curves import Curve, Goal
 from .measuring import Point
@@ -36,7 +37,7 @@ def tables(
     titles = {curve.name: curve.title for curve in curves}
     for name, own in points.items():
         task, base = TASKS[name], dense[name]
-        lines += ["", f"## {name}: {task.model}", "", (task.__doc__ or "").strip().split("\n\n")[0], ""]
+        lines += ["", f"## {name}: {task.model}", "", (getdoc(task) or "").split("\n\n")[0], ""]
         lines += [f"float32: {base.score:.4g} {task.unit}, {base.bytes:,} bytes of weights.", ""]
         if name in pictures:
             lines += [f"![bytes against quality]({pictures[name]})", ""]
