@@ -26,8 +26,8 @@ from ..low_rank.allocation import Pick, Sized, allocate, by_error, by_rank, by_t
 from ..low_rank.curve import Curve
 from ..low_rank.factors import Factors
 from ..low_rank.families import find_family
-from ..low_rank.groups import Group, group_layers, multiply_adds, problems
-from ..low_rank.problem import Problem
+from ..low_rank.groups import Group, group_layers, make_problem, multiply_adds, pairs_of_rows, problems
+from ..low_rank.problem import Problem, Single
 from ..low_rank.rewriting import split_layers
 from ..report import PassReport
 from ..shapes import infer_shapes
@@ -47,7 +47,8 @@ class SplitLowRank(LayerPass):
 
     One of these may be given: `budget` (the share of all the model's bytes, or multiply-adds, that is left),
     `rank`, `threshold` (of singular values scaled to 0..1), `error` (the share of a layer's outputs that may
-    be lost, as norms). A layer whose factors would be no smaller stays as it is.
+    be lost, as norms). A layer whose factors would be no smaller stays as it is. With data and `refit`,
+    layers are split in order, each to give the source's outputs from what the split ones before it give.
     """
 
     budget: Share | None = None
@@ -57,6 +58,7 @@ class SplitLowRank(LayerPass):
     count: Literal["bytes", "multiply-adds"] = "bytes"
     whiten: Literal["auto", "on", "off"] = "auto"
     damping: Annotated[float, Field(gt=0)] = 0.01
+    refit: bool = True
     convolutions: Literal["auto", "pointwise", "separable"] = "auto"
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
     keep_first: bool = True
@@ -110,12 +112,34 @@ class SplitLowRank(LayerPass):
                 for reader in group.layers:
                     refuse(report, reader.node, _why_dense(layer))
         chosen = [(group, pick) for group, pick in zip(groups, picks, strict=True) if pick is not None]
+        if self.refit and self._data is not None:
+            self._split_in_order(model, chosen, report)
+        else:
+            self._split_at_once(model, chosen, report)
+
+    def _split_at_once(
+        self, model: ir.Model, chosen: Sequence[tuple[Group, Pick]], report: PassReport
+    ) -> None:
         found = problems(model, [group for group, _ in chosen], self._data, _ROWS)
-        items = ((problem, pick) for problem, (_, pick) in zip(found, chosen, strict=True))
+        items = (
+            (problem, pick.family, pick.size, pick.curve.basis)
+            for problem, (_, pick) in zip(found, chosen, strict=True)
+        )
         made = self.context.map(_factorise, items, [group.label for group, _ in chosen])
         # Rows are read from the model while factors are made, so it changes only when all are there.
         for (group, pick), factors in zip(chosen, list(made), strict=True):
             _split(model, group, pick, factors, report)
+
+    def _split_in_order(
+        self, model: ir.Model, chosen: Sequence[tuple[Group, Pick]], report: PassReport
+    ) -> None:
+        """Factors of a layer are made for what the layers before it give when they are split already."""
+        assert self._data is not None
+        pairs = pairs_of_rows(self._data, model, [group for group, _ in chosen], _ROWS)
+        labels = [group.label for group, _ in chosen]
+        for (group, pick), (rows, originals) in zip(chosen, self.context.each(pairs, labels), strict=True):
+            problem = make_problem(group, rows, originals)
+            _split(model, group, pick, _factorise(problem, pick.family, pick.size, None), report)
 
     def _groups(self, model: ir.Model, report: PassReport) -> list[Group]:
         """Layers that may be split, those that read the same weight together."""
@@ -217,13 +241,13 @@ def _curves(problem: Problem, families: Sequence[str]) -> list[Curve]:
     return [curve for name in families if (curve := find_family(name).curve(problem)) is not None]
 
 
-def _factorise(problem: Problem, pick: Pick) -> Factors:
-    return find_family(pick.curve.family).factorise(problem, pick.curve, pick.index)
+def _factorise(problem: Problem, family: str, size: tuple[int, ...], basis: Single | None) -> Factors:
+    return find_family(family).factorise(problem, size, basis)
 
 
 def _split(model: ir.Model, group: Group, pick: Pick, factors: Factors, report: PassReport) -> None:
     before = 4 * group.work
-    text = f"{pick.curve.family} {'x'.join(map(str, pick.size))}, {pick.error**0.5:.1%} of its outputs lost"
+    text = f"{pick.family} {'x'.join(map(str, pick.size))}, {pick.error**0.5:.1%} of its outputs lost"
     change(report, group.layers[0].node, text, before, factors.nbytes)
     for reader in group.layers[1:]:
         change(report, reader.node, f"shares the factors of {group.label}")

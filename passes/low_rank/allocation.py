@@ -29,6 +29,11 @@ class Pick:
     cost: int
 
     @property
+    def family(self) -> str:
+        """The kind of factors."""
+        return self.curve.family
+
+    @property
     def size(self) -> tuple[int, ...]:
         """What the family knows it by."""
         return self.curve.sizes[self.index]

@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from ..activations import Calibration
 from ..base import node_label
-from ..layers import Layer
+from ..layers import Layer, weighted_layers
 from .problem import Problem, Single
 from .rewriting import bias_of
 
-__all__ = ["Group", "group_layers", "multiply_adds", "problems"]
+__all__ = ["Group", "group_layers", "make_problem", "multiply_adds", "pairs_of_rows", "problems"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,23 @@ def problems(
     for group in groups:
         seen = None if rows is None else [next(rows) for _ in group.layers]
         yield make_problem(group, seen)
+
+
+def pairs_of_rows(
+    data: Calibration, model: ir.Model, groups: Sequence[Group], limit: int
+) -> Iterator[tuple[list[Single], list[Single]]]:
+    """What the layers of each group read in `model` as it is by then, and in `model` as it is now.
+
+    The caller changes a group's layers before it asks for the next group. Layers keep their names until
+    then, so that both are rows of the same pixels.
+    """
+    source = model.clone()
+    layers = {layer.node.name: layer for layer in weighted_layers(source)}
+    names = [layer.node.name for group in groups for layer in group.layers]
+    originals = data.rows(source, [layers[name] for name in names], limit)
+    for group in groups:
+        rows = [next(data.rows(model, [layer], limit)) for layer in group.layers]
+        yield rows, [next(originals) for _ in group.layers]
 
 
 def make_problem(

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Problem"]
+__all__ = ["Array", "Problem", "Single"]
 
 Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]

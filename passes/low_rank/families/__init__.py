@@ -1,7 +1,7 @@
 """Kinds of factors, one file each, found by its name: `svd.py` is the family `svd`.
 
 A module offers `curve(problem) -> Curve | None`, what factors of every size would cost and lose, and
-`factorise(problem, curve, size) -> Factors`.
+`factorise(problem, size, basis) -> Factors`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from ..curve import Curve
 from ..factors import Factors
-from ..problem import Problem
+from ..problem import Problem, Single
 
 __all__ = ["Family", "family_names", "find_family"]
 
@@ -24,8 +24,8 @@ class Family(Protocol):
     def curve(self, problem: Problem) -> Curve | None:
         """The sizes that factors of `problem` may have; None where this family has none."""
 
-    def factorise(self, problem: Problem, curve: Curve, index: int) -> Factors:
-        """Factors of the size at `index` of `curve`."""
+    def factorise(self, problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
+        """Factors of one of a curve's sizes; `basis` is the curve's, None where `problem` is another."""
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 from ..curve import Curve
 from ..factors import Factors, balanced
 from ..principal import principal_outputs
-from ..problem import Array, Problem
+from ..problem import Array, Problem, Single
 
 __all__ = ["curve", "factorise"]
 
@@ -42,14 +42,14 @@ def curve(problem: Problem) -> Curve | None:
     return Curve("separable", sizes, 4 * ranks * (inputs + outputs), work, errors, basis.astype(np.float32))
 
 
-def factorise(problem: Problem, curve: Curve, index: int) -> Factors:
+def factorise(problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
     """The column's factor from the curve's basis, and the best row's factor for it."""
-    (rank,) = curve.sizes[index]
-    assert curve.basis is not None
-    basis = curve.basis[:, :rank].astype(np.float64)
+    (rank,) = size
+    directions = principal_outputs(_columns(problem))[0] if basis is None else basis
+    found = directions[:, :rank].astype(np.float64)
     height, width = problem.kernel
-    down = _down(problem, basis)
-    up = basis if problem.rows is None else _Fit(problem, down).up(rank)
+    down = _down(problem, found)
+    up = found if problem.rows is None else _Fit(problem, down).up(rank)
     product = np.einsum("owr,rih->oihw", up.reshape(-1, width, rank), down.reshape(rank, -1, height))
     shift = problem.bias_shift(product.reshape(problem.outputs, -1))
     up, down = balanced(up, down)

@@ -11,7 +11,7 @@ import numpy as np
 from ..curve import Curve
 from ..factors import Factors, balanced
 from ..principal import principal_outputs
-from ..problem import Problem
+from ..problem import Problem, Single
 
 __all__ = ["curve", "factorise"]
 
@@ -38,11 +38,11 @@ def curve(problem: Problem) -> Curve | None:
     )
 
 
-def factorise(problem: Problem, curve: Curve, index: int) -> Factors:
+def factorise(problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
     """The projection of the weight on its first outputs."""
-    (rank,) = curve.sizes[index]
-    assert curve.basis is not None
-    up = curve.basis[:, :rank].astype(np.float64)
+    (rank,) = size
+    directions = principal_outputs(problem)[0] if basis is None else basis
+    up = directions[:, :rank].astype(np.float64)
     down = up.T @ problem.matrix
     shift = problem.bias_shift(up @ down)
     up, down = balanced(up, down)
