@@ -14,7 +14,8 @@ from ...cpu.half import HALF_FACTOR, half_bits
 from ...cpu.tensor import Tensor
 from ...formats.bit_stack import BitStack, parse_bit_stack
 from ..state import Encoded, Lowering
-from .panels import ANY, StoredWeight
+from .panels import StoredWeight
+from .strip_rows import whole_rows
 
 __all__ = ["store_strips"]
 
@@ -28,7 +29,7 @@ def store_strips(
     """Every block, in the order of the strips; None where a strip is not all inputs in order."""
     stack = parse_bit_stack(encoded.parts)
     rank, width = stack.left.shape[2], strips[0].shape[1]
-    outputs = _outputs(stack, strips)
+    outputs = whole_rows(strips, prod(stack.shape[1:]))
     if outputs is None or rank > _MOST_RANK:
         return None
     inputs = -(-len(strips[0]) // STEP_INPUTS) * STEP_INPUTS
@@ -44,19 +45,6 @@ def store_strips(
     factors[: len(stack.columns)] = stack.columns * np.float32(HALF_FACTOR)
     form.tensors = (everything, halves, table, state.pool.add(f"{name}.columns", factors))
     return StoredWeight(form, f"bit stack of {len(blocks)} blocks, rank {rank}", stored)
-
-
-def _outputs(stack: BitStack, strips: Sequence[Array]) -> Array | None:
-    """The outputs of each strip [strips, width], ANY behind the last; None where inputs are not in order."""
-    inputs = prod(stack.shape[1:])
-    found = []
-    for strip in strips:
-        output = np.where(strip[0] == ANY, ANY, strip[0] // inputs)
-        wanted = np.where(output == ANY, ANY, output * inputs + np.arange(inputs)[:, None])
-        if not np.array_equal(strip, wanted):
-            return None
-        found.append(output)
-    return np.stack(found)
 
 
 def _block(form: BitStackStrips, stack: BitStack, number: int, outputs: Array) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ...cpu.half import HALF_FACTOR, half_bits
+from ...cpu.half import half_bits
 from ...cpu.isa import Isa
 from ...cpu.lazy import Leaf
 from ...cpu.spqr_vector import CHUNK, SpqrVector
@@ -20,6 +20,7 @@ from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue
 from ..state import Encoded, Lowering
 from .base import ProductKernel
+from .spqr_panels import grid_factors
 
 __all__ = ["product_kernel"]
 
@@ -86,8 +87,7 @@ class _Packed:
     ) -> tuple[Tensor, Choice]:
         """As the products of `operators/matmul.py`."""
         name, packing = f"{node.name}.weight", f"spqr {self.form.bits} bit"
-        unit = np.float32(self.spqr.unit * np.float32(HALF_FACTOR))
-        factors = np.array([unit, unit, HALF_FACTOR, HALF_FACTOR], np.float32)
+        factors = grid_factors(self.spqr)
         arrays = {"codes": self.codes(), "stats": self.stats(), "grids": self.grids(), "factors": factors}
         codes, stats, grids, scaling = (
             state.pool.add(f"{name}.{part}", array, packing) for part, array in arrays.items()

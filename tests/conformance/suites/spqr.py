@@ -49,9 +49,30 @@ def linear(
     return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
 
 
+def convolution(
+    channels: int,
+    outputs: int,
+    size: int,
+    kernel: int,
+    *,
+    group: int = 1,
+    outliers: float = 0.0,
+    seed: int = 0,
+) -> Case:
+    """A convolution that keeps the size."""
+    case = Case(f"convolution{tuple(locals().values())}")
+    x = case.feed(random_array(seed, 1, channels, size, size))
+    w = case.stored(spqr((outputs, channels // group, kernel, kernel), outliers, seed))
+    return case.give(case.add("Conv", x, w, pads=[kernel // 2] * 4, group=group))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Few rows mostly."""
+    if draw(st.integers(0, 4)) == 0:
+        sizes = draw(extents(33)), draw(extents(33)), draw(st.integers(1, 14))
+        kernel, outliers = draw(st.sampled_from((1, 3))), draw(st.sampled_from((0.0, 0.1)))
+        return convolution(*sizes, kernel, outliers=outliers, seed=draw(seeds))
     return linear(
         draw(st.one_of(st.integers(1, 3), st.just(1), extents(40))),
         draw(extents(200)),
@@ -83,4 +104,10 @@ def edges() -> list[Case]:
         linear(1, 40, 24, group=32, gemm=True, outliers=0.1),
         linear(1, 40, 24, group=5),
         linear(9, 33, 40, outliers=0.1),
+        linear(40, 47, 70, 4, outliers=0.1, group=32),
+        linear(33, 20, 15, 5, group=9, grid=8),
+        convolution(24, 33, 7, 1, outliers=0.05),
+        convolution(7, 16, 9, 3),
+        convolution(32, 32, 16, 3, outliers=0.01),
+        convolution(16, 24, 6, 3, group=2, outliers=0.2),
     ]
