@@ -5,8 +5,8 @@ tr (W - W^) H (W - W^)', with H = E[x x']. Inputs are stored one after another; 
 over those that are still open, by the inverse of their part of H (GPTQ, arXiv:2210.17323; VPTQ does the same
 with vectors along the outputs, arXiv:2409.17066). Inputs with the largest second moment go first.
 
-H is cut into blocks of at most BLOCK neighbouring inputs: between blocks nothing is made up for, and the
-work is BLOCK squared for each weight row, not K squared.
+H comes in blocks of neighbouring inputs: between blocks nothing is made up for, and the work for each
+output is the sum of the blocks' squares, not K squared.
 """
 
 from __future__ import annotations
@@ -16,41 +16,17 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BLOCK", "assign_compensated", "gram_blocks"]
+__all__ = ["assign_compensated"]
 
 Floats = npt.NDArray[np.float64]
-BLOCK = 768
-"""Inputs whose errors are balanced together."""
 _LAZY = 64
-_GRID = 1 << 14
 Quantize = Callable[[Floats, int], Floats]
-
-
-def gram_blocks(rows: npt.NDArray[np.float32], groups: int, taps: int) -> list[Floats]:
-    """H of each block of inputs, [groups, b, b], in their order; `rows` are [n, groups * K].
-
-    A block has whole channels of `taps` inputs. Rows are rounded to 15 bits, so that sums are whole numbers
-    and the same in any order.
-    """
-    n = max(1, len(rows))
-    depth = rows.shape[1] // groups
-    size = max(taps, BLOCK // taps * taps)
-    step = float(np.abs(rows).max(initial=0)) / _GRID or 1.0
-    blocks = []
-    for start in range(0, depth, size):
-        inside = np.arange(start, min(start + size, depth))
-        grams = np.empty((groups, len(inside), len(inside)))
-        for group in range(groups):
-            part = np.round(rows[:, group * depth + inside] / np.float32(step)).astype(np.float64)
-            grams[group] = part.T @ part
-        blocks.append(grams * (step * step / n))
-    return blocks
 
 
 def assign_compensated(weight: Floats, blocks: list[Floats], damping: float, quantize: Quantize) -> Floats:
     """Decode `weight` [O, K] input by input, changing it in place where errors are made up for.
 
-    `quantize(values [O], k)` gives what input k decodes to. `blocks` are those of `gram_blocks`, whose
+    `quantize(values [O], k)` gives what input k decodes to. `blocks` are those of `Inputs.grams`, whose
     groups share out the outputs. Returns what is decoded, [O, K].
     """
     decoded = np.empty_like(weight)

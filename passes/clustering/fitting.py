@@ -11,7 +11,8 @@ from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.palette import PaletteForm, pack_palette
 
 from .codebook import Codebook, build_codebook
-from .compensation import assign_compensated, gram_blocks
+from .compensation import assign_compensated
+from .inputs import Inputs
 from .tables import LutType
 
 __all__ = ["Fitted", "Settings", "fit_palette"]
@@ -26,8 +27,8 @@ _TURNS = 3
 class Settings:
     """What a palette shall be. `group_rows` and `block_columns` of None: one table for all outputs, inputs.
 
-    `compensate` spreads errors over later inputs where there are calibration rows; `damping` is the share of
-    the mean second moment that is added to each.
+    `compensate` spreads errors over other inputs by what is known of them; `damping` is the share of the mean
+    second moment that is added to each.
     """
 
     bits: int
@@ -54,8 +55,7 @@ class Settings:
 class Fitted:
     """Parts of the format palette, its codes [books, V, K], and the error of what is decoded.
 
-    `error` is the sum of squared errors over the sum of squares, both weighted by the second moments of the
-    inputs where there are calibration rows.
+    `error` is the sum of squared errors over the sum of squares, both weighted by the inputs' second moments.
     """
 
     parts: dict[str, Array]
@@ -64,28 +64,25 @@ class Fitted:
 
 
 def fit_palette(
-    weight: Singles,
-    settings: Settings,
-    rows: Singles | None = None,
-    groups: int = 1,
-    keep_zeros: bool = False,
+    weight: Singles, settings: Settings, inputs: Inputs | None = None, keep_zeros: bool = False
 ) -> Fitted:
-    """Cluster `weight` (outputs first) for `rows` [n, groups * K] that the layer reads, if any.
+    """Cluster `weight` (outputs first) for a layer of which `inputs` are known, if anything.
 
     `keep_zeros` (for one weight a codeword, and one codebook) keeps zeros zero.
     """
     form = settings.form(weight.shape)
     matrix = weight.reshape(form.outputs, form.inputs)
-    moments = _second_moments(rows, groups, form)
+    moments = np.ones((1, form.inputs), np.float32) if inputs is None else inputs.moments()
+    if len(moments) > 1:
+        moments = moments.repeat(form.outputs // len(moments), axis=0)
     zeros = keep_zeros and bool((matrix == 0).any())
     scale, book = _scaled_codebook(matrix, moments, form, settings, zeros)
     scaled = _padded(matrix / scale[:, None], form)
-    if rows is None or not settings.compensate:
-        codes, decoded = book.nearest_all(scaled)
-    else:
-        taps = int(np.prod(weight.shape[2:], dtype=np.int64))
-        grams = gram_blocks(rows, groups, taps)
+    grams = inputs.grams() if inputs is not None and settings.compensate else []
+    if grams:
         codes, decoded = _compensated(scaled, grams, settings.damping, book, scaled == 0 if zeros else None)
+    else:
+        codes, decoded = book.nearest_all(scaled)
     gaps = decoded[: form.outputs] * scale[:, None] - matrix
     whole = float(_row_sums(matrix, matrix, moments).sum())
     error = float(_row_sums(gaps, gaps, moments).sum()) / whole if whole else 0.0
@@ -126,19 +123,6 @@ def _compensated(
     work = scaled[:outputs].astype(np.float64)
     decoded = assign_compensated(work, grams, damping, quantize)
     return codes, decoded.astype(np.float32)
-
-
-def _second_moments(rows: Singles | None, groups: int, form: PaletteForm) -> Singles:
-    """E[x_k ^ 2] of the inputs of each output, [O, K] or [1, K], raised by a hundredth of their mean."""
-    if rows is None:
-        return np.ones((1, form.inputs), np.float32)
-    total = np.zeros(groups * form.inputs)
-    for row in rows:  # in order: the same sum on every machine
-        total += row.astype(np.float64) ** 2
-    each = (total / max(1, len(rows))).reshape(groups, form.inputs)
-    mean = float(np.cumsum(each)[-1]) / each.size or 1.0
-    raised: Singles = (each / mean + 0.01).astype(np.float32)
-    return raised if groups == 1 else raised.repeat(form.outputs // groups, axis=0)
 
 
 def _best_scale(matrix: Singles, decoded: Singles, moments: Singles, before: Singles) -> Singles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -15,6 +15,7 @@ from gossamer.kernels.formats.palette import PaletteForm, pack_palette
 
 from ..storing import Stored
 from .fitting import Settings, fit_palette
+from .inputs import Inputs
 
 __all__ = ["Clustered", "cluster_weight", "palette_bytes", "sparse_block"]
 
@@ -34,26 +35,18 @@ class Clustered:
     block: int
 
 
-def cluster_weight(
-    weight: Singles, settings: Settings, rows: Singles | None = None, groups: int = 1
-) -> Clustered:
-    """Cluster `weight` (outputs first), for `rows` [n, groups * K] that its layer reads.
+def cluster_weight(weight: Singles, settings: Settings, inputs: Inputs | None = None) -> Clustered:
+    """Cluster `weight` (outputs first) for a layer of which `inputs` are known, if anything.
 
     Where zeros make it smaller, only blocks of R x 1 that are not all zero are stored, with one table for all
     of them. Zeros of such a weight stay zero.
     """
     block = sparse_block(weight, settings.bits)
     if not block:
-        fitted = fit_palette(weight, settings, rows, groups)
+        fitted = fit_palette(weight, settings, inputs)
         return Clustered(Stored("palette", fitted.parts), settings.form(weight.shape), fitted.error, 0)
-    plain = Settings(
-        settings.bits,
-        lut=settings.lut,
-        compensate=settings.compensate,
-        damping=settings.damping,
-        seed=settings.seed,
-    )
-    fitted = fit_palette(weight, plain, rows, groups, keep_zeros=True)
+    plain = replace(settings, group_rows=None, block_columns=None, channel_scale=False)
+    fitted = fit_palette(weight, plain, inputs, keep_zeros=True)
     matrix = weight.reshape(len(weight), -1)
     alive = np.asarray(_blocks(matrix != 0, block).any(axis=1))
     if not alive.any():

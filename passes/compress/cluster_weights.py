@@ -5,8 +5,9 @@
 
 Tables are chosen by k-means: exactly for single weights, from a seed for vectors of them
 (passes/clustering). With calibration data, the distance is weighted by the second moment of the input that a
-weight meets, and errors of one input are made up for by others (passes/clustering/compensation.py). A MatMul
-weight [K, N] is stored as its transpose. Weights that `prune` has emptied keep their zeros: the palette is
+weight meets, and errors of one input are made up for by others (passes/clustering/compensation.py); without
+it, by what most layers' inputs have in common (passes/clustering/inputs.py). A MatMul weight [K, N] is stored
+as its transpose. Weights that `prune` has emptied keep their zeros: the palette is
 then that of the blocks that are left.
 """
 
@@ -15,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
+from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from pydantic import Field
 
@@ -26,10 +29,12 @@ from gossamer.runtime.errors import OptionError
 
 from ..base import change, node_label, refuse
 from ..clustering.fitting import Settings
+from ..clustering.inputs import Assumed, Inputs, Measured
 from ..clustering.storing import Clustered, cluster_weight, palette_bytes, sparse_block
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
 from ..report import PassReport
 from ..storing import refusal, store_weight
+from ..value_signs import is_rectified
 
 __all__ = ["ClusterWeights"]
 
@@ -47,9 +52,9 @@ class ClusterWeights(LayerPass):
     many tables are summed. `granularity` is what shares a table: the `tensor`, a `group` of `group_size`
     outputs, or a `block` of `group_size` outputs x `block_size` inputs. `channel_scale` gives each output a
     float16 factor. `lut` is the type of the tables' entries. `first_bits` and `last_bits` are for the layers
-    that see the model's inputs and give its outputs. `compensate` balances errors where calibration data is
-    given, on `samples` rows of each layer; `damping` is the share of the mean second moment that is added to
-    each. The same `seed` gives the same tables.
+    that see the model's inputs and give its outputs. `compensate` balances errors between inputs, where there
+    is calibration data by `samples` rows that each layer reads; `damping` is the share of the mean second
+    moment that is added to each. The same `seed` gives the same tables.
     """
 
     bits: Bits = 4
@@ -178,8 +183,9 @@ class ClusterWeights(LayerPass):
         """Arguments of `cluster_weight` for each layer, made when they are asked for."""
         data = self.context.calibration
         rows = data.rows(model, list(chosen), self.samples) if data is not None else repeat(None)
-        for (layer, settings), inputs in zip(chosen.items(), rows, strict=False):
-            yield _outputs_first(layer), settings, inputs, layer.groups
+        for (layer, settings), measured in zip(chosen.items(), rows, strict=False):
+            weight = _outputs_first(layer)
+            yield weight, settings, _inputs(layer, weight.shape, measured)
 
 
 def _weight_refusal(layer: Layer, settings: Settings) -> str:
@@ -194,6 +200,14 @@ def _weight_refusal(layer: Layer, settings: Settings) -> str:
     if stored >= weight.nbytes:
         return f"it would take {stored} bytes, dense takes {weight.nbytes}"
     return ""
+
+
+def _inputs(layer: Layer, shape: tuple[int, ...], rows: npt.NDArray[np.float32] | None) -> Inputs:
+    kernel = shape[2:]
+    if rows is not None:
+        return Measured(rows, layer.groups, prod(kernel))
+    dilations = tuple(layer.node.attributes.get_ints("dilations", [1] * len(kernel)))
+    return Assumed(shape[1], kernel, dilations, is_rectified(layer.node.inputs[0]))
 
 
 def _outputs_first(layer: Layer) -> Array:

@@ -12,6 +12,7 @@ import pytest
 from gossamer.kernels.formats import find_format
 from gossamer.kernels.formats.palette import parse_palette
 from gossamer.passes.clustering.fitting import Settings, fit_palette
+from gossamer.passes.clustering.inputs import Assumed, Measured
 
 Singles = npt.NDArray[np.float32]
 FORMAT = find_format("palette")
@@ -53,7 +54,7 @@ def test_what_is_stored_is_what_was_fitted(
     options: dict[str, Any], shape: tuple[int, ...], data: bool
 ) -> None:
     weight = drawn(*shape)
-    rows = correlated(200, weight[0].size) if data else None
+    rows = Measured(correlated(200, weight[0].size), 1, weight[0, 0].size) if data else None
     settings = Settings(**{"bits": 4} | options)
     fitted = fit_palette(weight, settings, rows)
     palette = parse_palette(fitted.parts)
@@ -112,7 +113,7 @@ def test_compensation_loses_less_at_the_outputs(options: dict[str, Any]) -> None
     weight, rows = drawn(24, 64), correlated(600, 64)
     settings = Settings(**options | {"bits": min(options.get("bits", 4), 4)})
     with_it, without = (
-        output_error(weight, FORMAT.decode(fit_palette(weight, s, rows).parts), rows)
+        output_error(weight, FORMAT.decode(fit_palette(weight, s, Measured(rows, 1, 1)).parts), rows)
         for s in (settings, replace(settings, compensate=False))
     )
     assert with_it < 0.8 * without
@@ -122,14 +123,15 @@ def test_inputs_that_matter_more_are_kept_better() -> None:
     weight, rows = drawn(16, 64), drawn(400, 64, seed=1)
     rows[:, 32:] *= 0.05
     settings = Settings(2, compensate=False)
-    weighted = output_error(weight, FORMAT.decode(fit_palette(weight, settings, rows).parts), rows)
+    known = Measured(rows, 1, 1)
+    weighted = output_error(weight, FORMAT.decode(fit_palette(weight, settings, known).parts), rows)
     assert weighted < output_error(weight, FORMAT.decode(fit_palette(weight, settings).parts), rows)
 
 
 def test_each_group_of_a_convolution_is_made_up_for_with_its_own_inputs() -> None:
     weight = drawn(12, 5, 3, 3)
     rows = np.concatenate([correlated(400, 48, seed)[:, :45] for seed in range(4)], axis=1)
-    settings = Settings(3)
+    settings, known = Settings(3), Measured(rows, 4, 9)
 
     def error(decoded: Any) -> float:
         parts = zip(
@@ -137,15 +139,15 @@ def test_each_group_of_a_convolution_is_made_up_for_with_its_own_inputs() -> Non
         )
         return sum(output_error(w, d, r) for w, d, r in parts)
 
-    with_it = error(FORMAT.decode(fit_palette(weight, settings, rows, groups=4).parts))
+    with_it = error(FORMAT.decode(fit_palette(weight, settings, known).parts))
     plain = replace(settings, compensate=False)
-    assert with_it < 0.8 * error(FORMAT.decode(fit_palette(weight, plain, rows, groups=4).parts))
+    assert with_it < 0.8 * error(FORMAT.decode(fit_palette(weight, plain, known).parts))
 
 
 def test_zeros_stay_zero() -> None:
     weight, rows = drawn(16, 32), correlated(300, 32)
     weight[drawn(16, 32, seed=3) > 0] = 0
-    for data in (None, rows):
+    for data in (None, Measured(rows, 1, 1)):
         decoded = FORMAT.decode(fit_palette(weight, Settings(3), data, keep_zeros=True).parts)
         assert (decoded[weight == 0] == 0).all()
         assert len(np.unique(decoded)) == 8
@@ -165,7 +167,35 @@ def test_weights_of_any_size_are_stored_as_well(factor: float, lut: Any, scaled:
 @pytest.mark.parametrize("data", [False, True])
 def test_degenerate_weights(data: bool) -> None:
     for weight in (np.zeros((4, 6), np.float32), np.ones((4, 6), np.float32), drawn(1, 1), drawn(9, 1)):
-        rows = np.zeros((50, weight.shape[1]), np.float32) if data else None
+        rows = Measured(np.zeros((50, weight.shape[1]), np.float32), 1, 1) if data else None
         for options in OPTIONS:
             fitted = fit_palette(weight, Settings(**{"bits": 4} | options), rows)
             assert np.isfinite(FORMAT.decode(fitted.parts)).all()
+
+
+def smooth_images(count: int, channels: int, size: int, seed: int = 0) -> Singles:
+    """Rectified images whose pixels resemble their neighbours, in windows of 3 x 3: [n, channels * 9]."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((count, channels, size + 6, size + 6))
+    wide = np.lib.stride_tricks.sliding_window_view(noise, (5, 5), axis=(2, 3)).mean(axis=(4, 5)) * 5
+    windows = np.lib.stride_tricks.sliding_window_view(np.maximum(wide, 0), (3, 3), axis=(2, 3))
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * 9).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_what_is_assumed_of_images_loses_less_at_the_outputs(bits: int) -> None:
+    weight, rows = drawn(24, 16, 3, 3), smooth_images(4, 16, 12)
+    known = Assumed(16, (3, 3), (1, 1), rectified=True)
+    with_it = output_error(weight, FORMAT.decode(fit_palette(weight, Settings(bits), known).parts), rows)
+    without = output_error(weight, FORMAT.decode(fit_palette(weight, Settings(bits)).parts), rows)
+    assert with_it < 0.6 * without
+
+
+def test_nothing_is_assumed_of_products_of_values_of_any_sign() -> None:
+    weight = drawn(24, 32)
+    known = Assumed(32, (), (), rectified=False)
+    assert known.grams() == []
+    assert (
+        fit_palette(weight, Settings(3), known).codes.tobytes()
+        == fit_palette(weight, Settings(3)).codes.tobytes()
+    )
