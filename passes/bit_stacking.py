@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.kernels.bit_packing import pack_bits
 from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.bit_stack import Block, pack_bit_stack
 
@@ -71,7 +72,7 @@ def stack_blocks(weight: Array, rows: Float | None, blocks: int, most_rank: int)
         left, right = _leading(np.abs(rest), rank)
         product = left.astype(np.float32) @ right.astype(np.float32)
         rest -= np.where(minus, -product, product)
-        found.append((minus, left, right))
+        found.append((pack_bits(minus.view(np.uint8), 1), left, right))
         energies.append(_energy(rest, sample))
     whole = energies[0] or 1.0
     return Stack(weight.shape, found, columns, [energy / whole for energy in energies])

@@ -141,7 +141,7 @@ class BitStackFormat(Format):
             )
             product = left.astype(np.float32) @ right.astype(np.float32)
             rest = rest - np.where(minus, -product, product)
-            found.append((minus, left, right))
+            found.append((pack_bits(minus.view(np.uint8), 1), left, right))
         return pack_bit_stack(array.shape, found, np.ones(matrix.shape[1], np.float16), range(blocks))
 
     def decode(self, parts: Mapping[str, Array]) -> Array:
@@ -157,8 +157,8 @@ class BitStackFormat(Format):
         return onnx_ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
 
-Block = tuple[npt.NDArray[np.bool_], npt.NDArray[np.float16], npt.NDArray[np.float16]]
-"""minus [O, K], left [O, k], right [k, K]."""
+Block = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16], npt.NDArray[np.float16]]
+"""signs as they are stored, left [O, k], right [k, K]."""
 
 
 def pack_bit_stack(
@@ -168,9 +168,9 @@ def pack_bit_stack(
     order: Iterable[int],
 ) -> dict[str, Array]:
     """The parts of a weight of `shape` from its blocks, factors of its inputs, and their order of loading."""
-    minus, left, right = zip(*blocks, strict=True)
+    signs, left, right = zip(*blocks, strict=True)
     return {
-        "signs": np.stack([pack_bits(signs.astype(np.uint8), 1) for signs in minus]),
+        "signs": np.stack(signs),
         "left": np.stack(left),
         "right": np.stack(right),
         "columns": columns,
