@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from .low_rank.problem import Problem
 from .pruning_scores import Score, importances
-from .refitting import refit_kept
+from .refitting import Refitter
 from .sparsity_pattern import BlockPattern, Pattern
 
 __all__ = ["Pruned", "Request", "block_scores", "prune_weight"]
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Request:
     sparsity: float
     score: Score
     refit: bool
+    rounds: int = 1
     lost: int | None = None
 
 
@@ -56,22 +58,49 @@ def block_scores(problem: Problem, request: Request) -> tuple[Array, Array]:
 
 
 def prune_weight(problem: Problem, request: Request) -> Pruned:
-    """`problem.weight` with zeros where its least important blocks were; refitted where there are rows."""
+    """`problem.weight` with zeros where its least important blocks were.
+
+    Where there are rows, the weights that stay are refitted; then blocks go in `request.rounds` rounds, fewer
+    in each, and are ranked again by the weights that make up for those that went before.
+    """
     dense, shape = _dense(problem), problem.weight.shape
-    keep = request.pattern.keep(
-        _importances(problem, request, dense).reshape(shape), request.sparsity, request.lost
-    ).reshape(dense.shape)
-    if problem.rows is None:
-        return Pruned(np.where(keep, dense, 0).astype(np.float32).reshape(shape))
-    target, moments = problem.matrix, problem.moments()
-    bare = np.where(keep, dense, 0)
-    fitted = refit_kept(target, keep, moments) if request.refit else bare
+    if problem.rows is None or not request.refit:
+        keep = _keep(request, _importances(problem, request, dense), shape)
+        bare = np.where(keep, dense, 0)
+        error = None if problem.rows is None else _error(bare, dense, problem.moments())
+        return Pruned(bare.astype(np.float32).reshape(shape), error=error, unfitted=error)
+    refitter = Refitter(problem.matrix, problem.moments())
+    weight, keep = refitter.target, np.ones(dense.shape, bool)
+    for share in _schedule(request):
+        scores = _scores_of_kept(weight, keep, request, refitter)
+        keep = _keep(request, np.where(keep, scores, -1.0), shape, share)
+        weight = refitter.fit(keep)
     return Pruned(
-        fitted.astype(np.float32).reshape(shape),
-        problem.bias_shift(fitted) if request.refit else None,
-        _error(fitted, target, moments),
-        _error(bare, target, moments),
+        weight.astype(np.float32).reshape(shape),
+        problem.bias_shift(weight),
+        _error(weight, refitter.target, refitter.moments),
+        _error(np.where(keep, dense, 0), refitter.target, refitter.moments),
     )
+
+
+def _schedule(request: Request) -> list[float]:
+    """The share of what goes that has gone after each round: 1 - (1 - t / T)^(3/2), fewer in each."""
+    rounds = request.rounds if isinstance(request.pattern, BlockPattern) else 1
+    return [1 - (1 - t / rounds) ** 1.5 for t in range(1, rounds + 1)]
+
+
+def _keep(request: Request, scores: Array, shape: tuple[int, ...], share: float = 1.0) -> Mask:
+    """Which entries [O, K] stay when `share` of what shall go has gone."""
+    lost = None if request.lost is None else round(share * request.lost)
+    keep = request.pattern.keep(scores.reshape(shape), share * request.sparsity, lost)
+    return keep.reshape(len(keep), -1)
+
+
+def _scores_of_kept(weight: Array, keep: Mask, request: Request, refitter: Refitter) -> Array:
+    columns = request.pattern.columns if isinstance(request.pattern, BlockPattern) else 1
+    if request.score == "second-order" and columns == 1:
+        return np.asarray(np.square(weight) / refitter.spread(keep))
+    return importances(weight, request.score, refitter.moments, columns)
 
 
 def _dense(problem: Problem) -> Array:

@@ -61,7 +61,7 @@ class _Job(NamedTuple):
     @property
     def request(self) -> Request:
         own = self.settings
-        return Request(parse_pattern(own.pattern), own.share, own.score, own.refit, self.lost)
+        return Request(parse_pattern(own.pattern), own.share, own.score, own.refit, own.rounds, self.lost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,9 @@ class Prune(LayerPass):
 
     `score` says what matters: weights by their `magnitude`, times the `activation` they meet, or the error
     that is left when others make up for them (`second-order`). `refit` fits the weights that stay to the
-    outputs of the layer before pruning; `damping` is how much that holds them where they were. Without
-    calibration data, both are left out: magnitudes decide, nothing is fitted, and the report says so.
+    outputs of the layer before pruning; `damping` is how much that holds them where they were. With
+    it, blocks go in `rounds`, ranked again after each by the weights that have made up for the last. Without
+    calibration data magnitudes decide, nothing is fitted, and the report says so.
     """
 
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -85,6 +86,7 @@ class Prune(LayerPass):
     max_sparsity: Annotated[float, Field(gt=0, le=1)] = 0.95
     score: Score = "magnitude"
     refit: bool = True
+    rounds: Annotated[int, Field(ge=1, le=64)] = 4
     damping: Annotated[float, Field(gt=0)] = 0.01
     layers: tuple[Weighted, ...] = ("Conv",)
     kernels: Literal["pointwise", "all"] = "pointwise"
@@ -100,6 +102,7 @@ class Prune(LayerPass):
         "pattern",
         "score",
         "refit",
+        "rounds",
         "damping",
         "kernels",
         "keep_first",
