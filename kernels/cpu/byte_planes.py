@@ -89,11 +89,9 @@ class BytePlanes(TableLookup):
                 planes[:] = [None if plane is None else _octet_lookup(b, plane, octets) for plane in table]
                 planes[:] = [None if plane is None else b.hold(plane) for plane in planes]
             if side == 0:  # not both halves at once: registers are few
-                pairs[:] = [self._interleave(b, *planes[i : i + 2], 1, half) for i in (0, 2)]
+                pairs[:] = [self._interleave(b, planes[i : i + 2], 1, half) for i in (0, 2)]
             found = (
-                self._upper_halves(pairs[1], side)
-                if self.first == 2
-                else self._interleave(b, *pairs, 2, side)
+                self._upper_halves(pairs[1], side) if self.first == 2 else self._interleave(b, pairs, 2, side)
             )
             return tir.reinterpret(f"float32x{self.isa.lanes}", found)
 
@@ -103,17 +101,17 @@ class BytePlanes(TableLookup):
         """Every other pair of bytes as the upper half of 32 bits: cheaper than an interleaving with zeros."""
         lanes = self.isa.lanes
         whole = tir.reinterpret(f"uint32x{lanes}", pairs)
-        return (
-            whole & constant(0xFFFF0000, "uint32", lanes) if side else whole << constant(16, "uint32", lanes)
-        )
+        if side == 1:
+            return whole & constant(0xFFFF0000, "uint32", lanes)
+        return whole << constant(16, "uint32", lanes)
 
-    def _interleave(self, b: Builder, even: Any, odd: Any, width: int, side: int) -> Any:
-        """Items of `width` bytes in turns, of the lower halves or (side 1) the upper; None is zero."""
-        if even is None and odd is None:
+    def _interleave(self, b: Builder, both: list[Any], width: int, side: int) -> Any:
+        """Items of `width` bytes of `both` in turns, of lower halves or (side 1) upper; None is zero."""
+        if both[0] is None and both[1] is None:
             return None
         zero = constant(0, "uint8", self._octets)
         order = _interleaved(self._octets, width)[side]
-        vectors = [zero if vector is None else vector for vector in (even, odd)]
+        vectors = [zero if vector is None else vector for vector in both]
         return b.hold(tir.Shuffle(vectors, [int32(int(i)) for i in order]))
 
 

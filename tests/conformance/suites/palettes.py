@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
+from gossamer.kernels.formats import find_format
 from gossamer.kernels.formats.palette import PaletteForm, pack_palette
 from gossamer.passes.storing import Stored
 
-from ..drawing import add_epilogue, epilogues, extents, seeds
+from ..drawing import add_epilogue, blocked, epilogues, extents, seeds, sparsities
 from ..graphs import Case, random_array
 
 __all__ = ["cases", "edges", "palette"]
@@ -60,9 +63,51 @@ def linear(
     return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
 
 
+def sparse(
+    rows: int,
+    depth: int,
+    columns: int,
+    bits: int,
+    height: int,
+    *,
+    sparsity: float = 0.5,
+    lut: str = "float16",
+    bias: bool = True,
+    epilogue: str = "",
+    seed: int = 0,
+) -> Case:
+    """(rows, depth) times blocks of `height` outputs x 1 whose values are a palette."""
+    case = Case(f"sparse{tuple(locals().values())}")
+    x = case.feed(random_array(seed, rows, depth))
+    kept = blocked(seed, columns, depth, height, sparsity) != 0
+    parts: dict[str, Any] = find_format("block-sparse").encode(
+        kept.astype(np.float32), rows=height, columns=1
+    )
+    form = PaletteForm(parts["values"].shape, bits, 1, 1, len(parts["values"]), height)
+    w = case.stored(Stored("block-sparse", {**parts, "values": palette(form, lut, False, seed)}))
+    y = case.add("MatMul", x, case.add("Transpose", w, perm=[1, 0]))
+    y = case.add("Add", y, case.weight(random_array(seed, columns))) if bias else y
+    return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Few rows mostly."""
+def _sparse(draw: st.DrawFn) -> Case:
+    return sparse(
+        draw(st.integers(1, 4)),
+        draw(extents(200)),
+        draw(extents(100)),
+        draw(st.integers(1, 8)),
+        draw(st.sampled_from((1, 2, 4, 4, 8, 16, 32))),
+        sparsity=draw(sparsities),
+        lut=draw(st.sampled_from(LUTS)),
+        bias=draw(st.booleans()),
+        epilogue=draw(epilogues),
+        seed=draw(seeds),
+    )
+
+
+@st.composite
+def _dense(draw: st.DrawFn) -> Case:
     vector = draw(st.sampled_from((1, 1, 1, 2, 4, 8)))
     return linear(
         draw(st.one_of(st.integers(1, 3), st.just(1), extents(40))),
@@ -80,6 +125,11 @@ def cases(draw: st.DrawFn) -> Case:
         epilogue=draw(epilogues),
         seed=draw(seeds),
     )
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Few rows mostly."""
+    return st.one_of(_dense(), _dense(), _sparse())
 
 
 def edges() -> list[Case]:
@@ -109,4 +159,10 @@ def edges() -> list[Case]:
         linear(1, 40, 24, 4, group=1, lut="float32"),
         linear(1, 40, 24, 3, group=8, block=5),
         linear(9, 33, 40, 4, scaled=True),
+        sparse(1, 65, 70, 4, 4, epilogue="relu"),
+        sparse(2, 40, 33, 3, 8, lut="float32"),
+        sparse(1, 33, 50, 5, 16, sparsity=0.9, bias=False),
+        sparse(3, 17, 64, 2, 32, lut="int8", epilogue="residual"),
+        sparse(1, 9, 12, 4, 4, sparsity=1.0),
+        sparse(1, 20, 24, 8, 4),
     ]
