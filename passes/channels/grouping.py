@@ -75,9 +75,10 @@ def kept_worth(worth: Array, rows: int, share: float, cut: float | None = None) 
     if cut is not None:
         return float(((means >= cut) * means).sum(axis=1, dtype=np.float64) @ sizes)
     least = cut_of(means, share)
-    above = means > least
-    equal = means.size - min(round(share * means.size), means.size - 1) - np.count_nonzero(above)
-    return float((above * means).sum(axis=1, dtype=np.float64) @ sizes) + equal * least * rows
+    lost = min(round(share * means.size), means.size - 1) - np.count_nonzero(means < least)
+    equal = np.flatnonzero(means == least)[lost:] // means.shape[1]  # of equals the first go
+    above = (means > least) * means
+    return float(above.sum(axis=1, dtype=np.float64) @ sizes) + least * float(sizes[equal].sum())
 
 
 def best_order(layers: Sequence[Rows], starts: Positions) -> Positions:
