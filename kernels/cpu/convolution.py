@@ -16,7 +16,6 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, int32
-from .decoded_panels import StoredStrips
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -24,11 +23,10 @@ from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .pixel_panel import PixelPanel
 from .pixel_tile import PixelRun, PixelTile, pixel_runs
 from .planes import PlaneLayout
-from .stored_blocks import StoredBlocks
 from .tensor import Tensor
 from .window import Window
 
-__all__ = ["Convolution", "operand_vector"]
+__all__ = ["Convolution", "ConvolutionWork", "operand_vector"]
 
 _LINE = 64  # bytes of a cache line
 
@@ -48,7 +46,6 @@ class Convolution(Kernel):
     epilogue: Lazy
     layout: PlaneLayout | None = None
     block_rows: int = 0  # R of R×1 blocks, 0 when dense
-    stored: StoredStrips | None = None  # what `weights` are, where they are to be decoded
 
     @property
     def family(self) -> str:  # type: ignore[override]
@@ -91,41 +88,29 @@ class Convolution(Kernel):
         """Elements of the panel of pixels."""
         return self.depth * self.panel_row(isa) if self.uses_panel(isa) else 0
 
-    def stored_blocks(self, isa: Isa) -> StoredBlocks | None:
-        """How weights are decoded, where they are."""
-        if self.stored is None:
-            return None
-        tiles, blocks = sum(run.count for run in self.runs(isa)), -(-self.rows // self.tile[0])
-        return StoredBlocks(self.stored, self.tile[0], self.depth, blocks, tiles, self.uses_panel(isa))
-
     def scratch_bytes(self, isa: Isa) -> int:
-        stored = self.stored_blocks(isa)
-        return 4 * (self.panel_floats(isa) + (stored.scratch(isa) if stored else 0))
+        return 4 * self.panel_floats(isa)
 
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
         shared = sharing(self.reads(), self.epilogue)
-        stored = self.stored.key if self.stored else None
         return (
-            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout, stored),
+            *("convolution", self.window, self.groups, self.channels, self.tile, self.layout),
             *(self.block_rows, self.bias is not None, self.epilogue.key, shared, *tensors),
         )
 
     # ---- code -------------------------------------------------------------------------------
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
-        runs = self.runs(b.isa)
         blocks = -(-self.rows // (self.block_rows or self.tile[0]))
         with b.each(self.out.shape[0]) as n, b.each(self.groups) as g:
-            work = _Work(self, b, pointers, scratch, n, g)
-            stored = self.stored_blocks(b.isa)
-            together = stored is not None and stored.at_once(b.isa) > 0
-            if stored and together:
-                work.decoded_blocks(runs, stored)
-            for run in () if together else runs:
-                with b.split_grid(run.count, blocks) as (t, first, count):
-                    pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
-                    work.pixel_tile(pixel, run, first, count)
+            self.work(b, pointers, scratch, n, g).tiles(self.runs(b.isa), blocks)
+
+    def work(
+        self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None, n: Any, g: Any
+    ) -> ConvolutionWork:
+        """The code for one image and group."""
+        return ConvolutionWork(self, b, pointers, scratch, n, g)
 
     def runs(self, isa: Isa) -> list[PixelRun]:
         """The tiles of one plane."""
@@ -144,7 +129,7 @@ class Convolution(Kernel):
 
 
 @dataclass
-class _Work:
+class ConvolutionWork:
     """One convolution's code for one image and group."""
 
     kernel: Convolution
@@ -157,11 +142,18 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any, held: Any = None) -> None:
-        """`count` blocks of output channels from block `first`, for the pixels from `pixel`.
+    def tiles(self, runs: list[PixelRun], blocks: int) -> None:
+        """All tiles of pixels, for `blocks` blocks of output channels."""
+        for run in runs:
+            with self.b.split_grid(run.count, blocks) as (t, first, count):
+                self.pixel_tile(self.first_pixel(run, t), run, first, count)
 
-        From block `held` on they are decoded, where that is given.
-        """
+    def first_pixel(self, run: PixelRun, t: Any) -> Any:
+        """Of tile `t` of a run."""
+        return self.b.let(t * (run.vectors * self.b.isa.lanes) + run.first, "p")
+
+    def pixel_tile(self, pixel: Any, run: PixelRun, first: Any, count: Any) -> None:
+        """`count` blocks of output channels from block `first`, for the pixels from `pixel`."""
         k, b = self.kernel, self.b
         if k.uses_panel(b.isa):
             self._pack(pixel, run.vectors + bool(run.left))
@@ -171,13 +163,7 @@ class _Work:
             tile = PixelTile(b, k.block_rows or height, run.vectors, run.left)
             first_row = b.let(self.g * k.rows + block * rows, "m")
             tile.start(bias, first_row, height)
-            if k.block_rows:
-                self._sparse_sum(tile, block, pixel)
-            elif k.stored:
-                self._stored_sum(tile, block, pixel, held)
-            else:
-                base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
-                self._dense_sum(tile, self.pointer(k.weights[0]), base, height, pixel, 0, k.depth)
+            self.sum(tile, block, height, pixel)
             self._store(tile, first_row, height, pixel)
 
     def _pack(self, pixel: Any, width: int) -> None:
@@ -191,40 +177,16 @@ class _Work:
         start = self.b.let(image + self.g * (per_group * plane))
         panel.pack(self.pointer(k.source), start, plane, per_group, pixel, width, self.scratch)
 
-    def decoded_blocks(self, runs: list[PixelRun], stored: StoredBlocks) -> None:
-        """A few blocks of output channels at a time are decoded, and used for every tile of pixels."""
+    def sum(self, tile: PixelTile, block: Any, height: int, pixel: Any) -> None:
+        """Adds the products of a block of `height` output channels and the tile's pixels."""
         k, b = self.kernel, self.b
-        assert self.scratch is not None
-        at_once = stored.at_once(b.isa)
-        with b.split_grid(-(-stored.blocks // at_once), stored.tiles) as (part, first, count):
-            begin = b.let(part * at_once, "begin")
-            held = b.let(tir.min(int32(at_once), stored.blocks - begin), "held")
-            block = b.let(self.g * stored.blocks + begin)
-            stored.decode(b, self.pointers, block, held, self.scratch, k.panel_floats(b.isa))
-            start = 0
-            for run in runs:
-                lower = b.let(tir.max(first - start, int32(0)))
-                upper = b.let(tir.min(first + count - start, int32(run.count)))
-                with b.loop(b.let(tir.max(upper - lower, int32(0))), lower) as t:
-                    pixel = b.let(t * (run.vectors * b.isa.lanes) + run.first, "p")
-                    self.pixel_tile(pixel, run, begin, held, held=begin)
-                start += run.count
-
-    def _stored_sum(self, tile: PixelTile, block: Any, pixel: Any, held: Any) -> None:
-        """With a block that is decoded, as all from `held` on are, or part by part."""
-        k, b, stored = self.kernel, self.b, self.kernel.stored_blocks(self.b.isa)
-        assert stored is not None
-        assert self.scratch is not None
-        start, height = k.panel_floats(b.isa), stored.height
-        if held is not None:
-            base = b.let((block - held) * stored.floats + start, "w")
-            self._dense_sum(tile, self.scratch, base, height, pixel, 0, k.depth)
+        if k.block_rows:
+            self._sparse_sum(tile, block, pixel)
             return
-        number = b.let(self.g * stored.blocks + block)
-        for first, inputs in stored.parts(b, self.pointers, number, self.scratch, start):
-            self._dense_sum(tile, self.scratch, int32(start), height, pixel, first, inputs)
+        base = b.let(self.g * (k.rows * k.depth) + block * (k.tile[0] * k.depth), "w")
+        self.dense_sum(tile, self.pointer(k.weights[0]), base, height, pixel, 0, k.depth)
 
-    def _columns(self, pixel: Any) -> tuple[Pointer, Any, int]:
+    def columns(self, pixel: Any) -> tuple[Pointer, Any, int]:
         """Where the tile's pixels lie: pointer, offset of row k = 0, distance between rows."""
         k = self.kernel
         if k.uses_panel(self.b.isa):
@@ -235,12 +197,12 @@ class _Work:
         start = self.b.let(self.n * strides[0] + group + pixel)
         return self.pointer(k.source), start, k.column_stride(self.b.isa)
 
-    def _dense_sum(
+    def dense_sum(
         self, tile: PixelTile, weights: Pointer, base: Any, pitch: int, pixel: Any, first: Any, inputs: int
     ) -> None:
         """`inputs` from the `first`, whose weights lie at `base`, `pitch` apart."""
         b = self.b
-        source, start, row = self._columns(pixel)
+        source, start, row = self.columns(pixel)
         start = b.let(start + first * row)
         unroll = min(b.isa.target.unroll, inputs)
         tail = inputs % unroll
@@ -253,7 +215,7 @@ class _Work:
 
     def _sparse_sum(self, tile: PixelTile, block: Any, pixel: Any) -> None:
         k, b = self.kernel, self.b
-        source, start, _ = self._columns(pixel)
+        source, start, _ = self.columns(pixel)
         values, offsets, starts = (self.pointer(t) for t in k.weights)
         blocks = -(-k.rows // k.block_rows)
         at_block = b.let(self.g * blocks + block)

@@ -1,82 +1,135 @@
-"""How a convolution decodes blocks of output channels: several at once for all pixels, or parts of one."""
+"""How a convolution decodes blocks of output channels: several at once for all pixels, or one for a tile."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .builder import Builder, Pointer, int32
-from .decoded_panels import StoredStrips, decode_panel
+from .decoded_panels import Place, StoredStrips, decode_panel
 from .isa import Isa
+from .tensor import Tensor
 
-__all__ = ["StoredBlocks"]
+__all__ = ["Scratch", "StoredBlocks", "StoredDense", "StoredRuns"]
 
 _PART = 4096  # weights that are decoded at a time for one tile: half of a first-level cache at most
 
 
 @dataclass(frozen=True)
-class StoredBlocks:
-    """`blocks` of `height` outputs and `depth` inputs for each group, their strips one after another.
+class Scratch:
+    """Where decoded weights go, and the function that writes them."""
 
-    `tiles` of pixels use them; `packed` says that each tile is copied into a panel first.
-    """
+    b: Builder
+    pointers: dict[int, Pointer]
+    pointer: Pointer
+    offset: int
+
+
+class StoredBlocks(ABC):
+    """Blocks of output channels whose weights are stored in strips."""
+
+    strips: StoredStrips
+
+    @property
+    @abstractmethod
+    def key(self) -> tuple[Any, ...]:
+        """Everything that the code depends on, beside the tensors."""
+
+    @abstractmethod
+    def fitting(self, isa: Isa) -> int:
+        """Blocks that fill a part of the cache together when they are decoded."""
+
+    @abstractmethod
+    def floats(self, together: int) -> int:
+        """Elements of so many decoded blocks; of what is decoded at a time for one tile, if 0."""
+
+    @abstractmethod
+    def decode(self, to: Scratch, block: Any, count: Any) -> None:
+        """Writes `count` blocks from number `block` of all groups."""
+
+
+@dataclass(frozen=True)
+class StoredDense(StoredBlocks):
+    """Blocks of `height` outputs and `depth` inputs, their strips one after another."""
 
     strips: StoredStrips
     height: int
     depth: int
-    blocks: int
-    tiles: int
-    packed: bool
 
     @property
-    def floats(self) -> int:
+    def key(self) -> tuple[Any, ...]:
+        return (self.strips.key, self.height)
+
+    @property
+    def block_floats(self) -> int:
         """Elements of one decoded block."""
         return self.strips.padded(self.depth) * self.height
 
-    def at_once(self, isa: Isa) -> int:
-        """Blocks that are decoded together and then used for every tile: they fill a part of the cache, so
-        that pixels are read seldom.
+    def fitting(self, isa: Isa) -> int:
+        return max(1, isa.target.l2_bytes // 4 // (4 * self.block_floats))
 
-        0: parts of one block are decoded for one tile; as there is one tile only, or as all blocks do not fit
-        together and each tile would have to be packed again for some of them.
-        """
-        fitting = max(1, isa.target.l2_bytes // 4 // (4 * self.floats))
-        again = self.blocks > fitting and self.packed
-        return 0 if self.tiles == 1 or again else min(self.blocks, fitting)
+    def floats(self, together: int) -> int:
+        return together * self.block_floats or self._part * self.height
 
     @property
-    def part(self) -> int:
-        """Inputs of a block that are decoded together where `at_once` is 0."""
+    def _part(self) -> int:
+        """Inputs of a block that are decoded together for one tile."""
         step = self.strips.inputs_of_step
         return min(self.strips.padded(self.depth), max(step, _PART // self.height // step * step))
 
-    def scratch(self, isa: Isa) -> int:
-        """Elements of what is decoded at a time."""
-        return self.at_once(isa) * self.floats or self.part * self.height
-
-    def decode(
-        self, b: Builder, pointers: dict[int, Pointer], block: Any, count: Any, scratch: Pointer, offset: int
-    ) -> None:
-        """`count` blocks from number `block` of all groups, one after another to `scratch` from `offset`."""
-        strips = self.height // self.strips.width
+    def decode(self, to: Scratch, block: Any, count: Any) -> None:
+        b, strips = to.b, self.height // self.strips.width
         with b.loop(count) as i:
-            first, to = b.let((block + i) * strips), b.let(offset + i * self.floats)
-            decode_panel(b, pointers, self.strips, self.depth, first, strips, scratch, to)
+            first, place = b.let((block + i) * strips), b.let(to.offset + i * self.block_floats)
+            decode_panel(b, to.pointers, self.strips, self.depth, first, strips, to.pointer, place)
 
-    def parts(
-        self, b: Builder, pointers: dict[int, Pointer], block: Any, scratch: Pointer, offset: int
-    ) -> Iterator[tuple[Any, int]]:
-        """(first input, inputs) of every part of a block, decoded to `scratch` from `offset`."""
-        strips, part = self.height // self.strips.width, min(self.part, self.depth)
+    def parts(self, to: Scratch, block: Any) -> Iterator[tuple[Any, int]]:
+        """(first input, inputs) of every part of a block, after it has been decoded."""
+        b, strips, part = to.b, self.height // self.strips.width, min(self._part, self.depth)
         full, tail = divmod(self.depth, part)
-        for start, size, turns in ((0, part, full), (full * part, tail, 1)):
-            if not size or not turns:
-                continue
+        runs = [(0, part, full), (full * part, tail, 1)]
+        for start, size, turns in (run for run in runs if run[1] and run[2]):
             with b.each(turns) as i:
                 first = b.let(i * part + start)
                 strip, some = b.let(block * strips), (first, int32(size))
                 decode_panel(
-                    b, pointers, self.strips, self.depth, strip, strips, scratch, int32(offset), some
+                    b, to.pointers, self.strips, self.depth, strip, strips, to.pointer, int32(to.offset), some
                 )
                 yield first, size
+
+
+@dataclass(frozen=True)
+class StoredRuns(StoredBlocks):
+    """R×1 blocks of a sparse weight, a strip for each row of blocks.
+
+    `firsts` int32 [rows of blocks + 1] are the steps stored before each; a strip has at most `longest`, and
+    `together` neighbouring ones, which fill a part of the cache when they are decoded, have `most`.
+    """
+
+    strips: StoredStrips
+    firsts: Tensor
+    together: int
+    longest: int
+    most: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (self.strips.key, self.together)
+
+    def fitting(self, isa: Isa) -> int:
+        return self.together
+
+    def floats(self, together: int) -> int:
+        return (self.most if together > 1 else self.longest) * self.strips.step
+
+    def decode(self, to: Scratch, block: Any, count: Any) -> None:
+        b, firsts, strips = to.b, to.pointers[id(self.firsts)], self.strips
+        begin = b.let(firsts.load(block))
+        with b.loop(count) as i:
+            strip = b.let(block + i)
+            at = b.let(firsts.load(strip))
+            steps = b.let(firsts.load(strip + 1) - at)
+            place = Place(to.pointer, b.let(to.offset + (at - begin) * strips.step), strips.width)
+            strips.decode(b, to.pointers, strip, at, int32(0), steps, place)

@@ -15,11 +15,9 @@ from ..cpu.tensor import Tensor
 from ..cpu.window import Window
 from .choice import Choice, sparse_choices
 from .convolving import pack_weights
-from .encoded.panels import StoredWeight
 from .feature_major import as_image, feature_major, image_tree, new_feature_major
 from .fusion import Epilogue
 from .state import Lowering
-from .stored_layers import with_scale
 from .ways import TRIED, Way, choose_way
 
 __all__ = ["in_planes"]
@@ -34,23 +32,12 @@ def in_planes(
     shape: tuple[int, ...],
     choice: Choice,
     epilogue: Epilogue,
-    stored: tuple[StoredWeight, tuple[int, int]] | None = None,
 ) -> tuple[Tensor, Choice]:
-    """Dense or sparse as a 1×1 convolution over feature-major activations.
-
-    A `stored` weight is decoded in blocks of its tile's rows.
-    """
+    """Dense or sparse as a 1×1 convolution over feature-major activations."""
     rows, matrix = prod(shape[:-1]), np.ascontiguousarray(weights.T)
     image = as_image(feature_major(state, source))
     out = new_feature_major(state, epilogue.value.name or "matmul", shape)
     window = Window((1, rows), (1, rows), (1, 1))
-    if stored:
-        weight, tile = stored
-        tree, bias = with_scale(state, node, weight, epilogue.tree, bias, shape[-1])
-        tree = image_tree(state, tree, shape)
-        operands = (image, weight.strips.tensors, bias, as_image(out), window, 1, len(weights))
-        state.steps.append(Convolution(*operands, tile, tree, stored=weight.strips))
-        return out, weight.noted(choice).with_tile(tile)
     tree = image_tree(state, epilogue.tree, shape)
 
     def way(choice: Choice, tile: tuple[int, int]) -> Way:

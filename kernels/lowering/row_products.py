@@ -35,10 +35,11 @@ def in_rows(
     choice: Choice,
     epilogue: Epilogue,
     stored: StoredWeight | None = None,
+    noted: Choice | None = None,
 ) -> tuple[Tensor, Choice]:
     """Row-major products; batch axes are folded into rows where the epilogue allows.
 
-    A `stored` weight is decoded panel by panel, in strips of one vector of columns.
+    A `stored` weight is decoded panel by panel, in strips of one vector of columns; `noted` says so.
     """
     operand = state.dense(Leaf(source), node.name or "matmul_in")
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
@@ -52,7 +53,7 @@ def in_rows(
     if stored:
         tree, bias = with_scale(state, node, stored, epilogue.tree, bias, shape[-1])
         state.steps.append(Matmul(operand, None, None, bias, target, first, tree, stored.strips))
-        return out, stored.noted(choice).with_tile(first)
+        return out, (noted or choice).with_tile(first)
 
     def way(tile: tuple[int, int]) -> Way:
         return Way(choice.with_tile(tile), lambda state: lower(state, tile))

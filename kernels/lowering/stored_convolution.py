@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from ..cpu.convolution import Convolution
 from ..cpu.lazy import Leaf
+from ..cpu.pixel_tile import best_pixel_tile
 from ..cpu.planes import PlaneLayout
+from ..cpu.stored_blocks import StoredDense
+from ..cpu.stored_convolution import StoredConvolution
 from ..cpu.winograd import Winograd, tile_window
 from .choice import Choice, choose_rows
 from .convolving import Layer, padded_planes, planes_of
 from .encoded.panels import StoredWeight, positions, store_strips
 from .state import Encoded, Lowering
-from .stored_layers import block_strips, pays, scaled, stored_pixel_tile
+from .stored_layers import PlaneWeight, block_strips, pays, scaled, stored_pixel_tile
+from .stored_sparse import store_sparse
 from .ways import Way
 from .winograd import Plan, plan_winograd
 
 __all__ = ["stored_convolution"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def stored_convolution(state: Lowering, layer: Layer, encoded: Encoded | None) -> Way | None:
@@ -28,11 +34,12 @@ def stored_convolution(state: Lowering, layer: Layer, encoded: Encoded | None) -
     isa, window, groups = state.isa, layer.window, layer.groups
     outputs = len(layer.weights) // groups
     plan = plan_winograd(isa, window, layer.source.shape[1], len(layer.weights), groups)
-    matrix = layer.weights.reshape(len(layer.weights), -1) if groups == 1 else None
-    if choose_rows(isa, matrix, plan.time if plan else 1.0).rows:
-        return None
-    tile = plan.tile if plan else stored_pixel_tile(isa, outputs, window.pixels)
     places = positions(encoded, layer.weights.shape).reshape(groups, outputs, -1)
+    if groups == 1:
+        matrix, limit = layer.weights.reshape(outputs, -1), plan.time if plan else 1.0
+        if choose_rows(isa, matrix, limit).rows:
+            return _sparse(state, layer, encoded, matrix, places[0], limit)
+    tile = plan.tile if plan else stored_pixel_tile(isa, outputs, window.pixels)
     stored = store_strips(
         state, f"{layer.node.name}.weight", encoded, block_strips(places, tile[0], isa.lanes)
     )
@@ -43,8 +50,21 @@ def stored_convolution(state: Lowering, layer: Layer, encoded: Encoded | None) -
         reason = f"F({plan.outputs}x{plan.outputs}, 3x3): estimated {plan.time:.2f} of the direct sum's time"
         choice = stored.noted(Choice("winograd", 0, "", f"decoded by blocks; {reason}"))
         return Way(choice.with_tile(tile), lambda state: _winograd(state, layer, plan, stored))
-    choice = stored.noted(Choice("gemm", 0, "", "decoded by blocks, which all pixels use"))
-    return Way(choice.with_tile(tile), lambda state: _direct(state, layer, tile, stored))
+    choice = stored.noted(Choice("gemm", 0, "", "decoded by blocks, which all pixels use")).with_tile(tile)
+    blocks = StoredDense(stored.strips, tile[0], layer.weights[0].size)
+    weight = PlaneWeight(blocks, stored.strips.tensors, tile, choice, stored)
+    return Way(choice, lambda state: _direct(state, layer, weight))
+
+
+def _sparse(
+    state: Lowering, layer: Layer, encoded: Encoded, matrix: Array, places: Array, limit: float
+) -> Way | None:
+    """Surviving blocks, decoded a few rows of blocks at a time; None where the format cannot store them."""
+    store = store_sparse(state, f"{layer.node.name}.weight", encoded, matrix, places, limit)
+    if store is None or not pays(store.stored, layer.weights):
+        return None
+    weight = store.weight(best_pixel_tile(state.isa, len(matrix), layer.window.pixels, store.choice.rows))
+    return Way(weight.choice, lambda state: _direct(state, layer, weight))
 
 
 def _scaled(state: Lowering, layer: Layer, stored: StoredWeight) -> Layer:
@@ -58,14 +78,14 @@ def _scaled(state: Lowering, layer: Layer, stored: StoredWeight) -> Layer:
     return replace(layer, bias=None, epilogue=tree)
 
 
-def _direct(state: Lowering, layer: Layer, tile: tuple[int, int], stored: StoredWeight) -> None:
+def _direct(state: Lowering, layer: Layer, weight: PlaneWeight) -> None:
     layout, source = planes_of(state, layer.node, layer.source, layer.window)
     channels = layer.weights.shape[1] * layer.groups
     state.steps.append(
-        Convolution(
-            *(source, stored.strips.tensors, layer.bias, layer.out, layer.window, layer.groups, channels),
-            *(tile, layer.epilogue, layout),
-            stored=stored.strips,
+        StoredConvolution(
+            *(source, weight.tensors, layer.bias, layer.out, layer.window, layer.groups, channels),
+            *(weight.tile, layer.epilogue, layout, weight.choice.rows),
+            stored=weight.blocks,
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,27 @@ from ..cpu.isa import Isa
 from ..cpu.lazy import Elementwise, Lazy, Leaf
 from ..cpu.pixel_tile import tile_time
 from ..cpu.register_tile import fits
+from ..cpu.stored_blocks import StoredBlocks
 from ..cpu.tensor import Tensor
+from .choice import Choice
 from .encoded.panels import ANY, StoredWeight
 from .state import Lowering
 
-__all__ = ["block_strips", "pays", "scaled", "stored_pixel_tile", "with_scale"]
+__all__ = ["PlaneWeight", "block_strips", "pays", "scaled", "stored_pixel_tile", "with_scale"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _HEIGHTS = (1, 2, 4, 8, 16, 32)  # of blocks of outputs: strips are whole vectors, or a part of one
+
+
+@dataclass(frozen=True)
+class PlaneWeight:
+    """A weight that a convolution decodes, with the tile that its blocks were cut for."""
+
+    blocks: StoredBlocks
+    tensors: tuple[Tensor, ...]
+    tile: tuple[int, int]
+    choice: Choice
+    stored: StoredWeight
 
 
 def block_strips(positions: Array, height: int, lanes: int) -> list[Array]:

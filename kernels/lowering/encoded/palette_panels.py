@@ -14,7 +14,7 @@ from ...cpu.palette_strips import PaletteStrips
 from ...cpu.table_lookup import table_lookup
 from ...formats.palette import Palette, PaletteForm, parse_palette
 from ..state import Encoded, Lowering
-from .panels import ANY, ZERO, StoredWeight
+from .panels import ZERO, StoredWeight
 
 __all__ = ["store_strips"]
 
@@ -107,15 +107,24 @@ def _leaders(form: PaletteForm, strip: Array) -> Array | None:
 def _codes(palette: Palette, leaders: Sequence[Array | None]) -> list[Array] | None:
     """uint8 [books, codes] of every strip."""
     form = palette.form
-    flat = palette.codes.reshape(form.books, -1)
+    flat, zero = palette.codes.reshape(form.books, -1), _zero_code(palette)
     found = []
     for strip in leaders:
-        if strip is None or (strip == ZERO).any():
+        if strip is None or (zero is None and (strip == ZERO).any()):
             return None
         order = strip.reshape(-1)
         index = order // form.inputs // form.vector * form.inputs + order % form.inputs
-        found.append(flat[:, np.where(order == ANY, 0, index)])
+        codes = flat[:, np.where(order < 0, 0, index)]
+        found.append(np.where(order == ZERO, zero or 0, codes).astype(np.uint8))
     return found
+
+
+def _zero_code(palette: Palette) -> int | None:
+    """The code of zero, where there is one table only and zero is in it."""
+    if palette.tables.size > 1 << palette.form.bits:
+        return None
+    zeros = np.flatnonzero(palette.tables == 0)
+    return int(zeros[0]) if zeros.size else None
 
 
 def _groups(form: PaletteForm, leaders: Sequence[Array | None]) -> tuple[Array, str] | None:
@@ -126,6 +135,9 @@ def _groups(form: PaletteForm, leaders: Sequence[Array | None]) -> tuple[Array, 
     for strip in leaders:
         if strip is None:
             return None
+        if not len(strip):
+            rows.append(np.zeros(strip.shape[1], np.int64))
+            continue
         group = np.where(strip < 0, -1, strip // form.inputs // form.group_rows)
         best = group.max(axis=0)  # the same for all inputs, but for weights that are not used
         if not ((group == best) | (group < 0)).all():

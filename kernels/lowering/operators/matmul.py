@@ -29,7 +29,7 @@ from ..registry import lowers
 from ..report import report_layer
 from ..row_products import in_rows, product_signature
 from ..state import Encoded, Lowering, filled_shape
-from ..stored_product import stored_product
+from ..stored_product import stored_product, stored_sparse_product
 from ..ways import TRIED, Way, choose_way
 from .attention import lower_attention
 from .movement import reshaped, source_of, transposed
@@ -185,7 +185,8 @@ def _product_kind(
     """Which kernel computes a product of this many rows."""
     row_major = _row_major(state.isa, rows, choice)
     if choice.rows:
-        return _few_rows if row_major else in_planes
+        kept = stored_sparse_product(state, node, encoded, weights, rows)
+        return kept or (_few_rows if row_major else in_planes)
     stored = stored_product(state, node, encoded, weights, rows, planes=not row_major)
     return stored or (in_rows if row_major else in_planes)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
-from gossamer.kernels.formats.palette import PaletteForm
+from gossamer.kernels.formats.block_sparse import BlockSparse
+from gossamer.kernels.formats.palette import PaletteForm, PaletteFormat
+from gossamer.passes.storing import Stored
 
-from ..drawing import EPILOGUES, add_epilogue, epilogues, extents, planes, seeds
+from ..drawing import EPILOGUES, add_epilogue, blocked, epilogues, extents, planes, seeds
 from ..graphs import Case, random_array
 from .palettes import LUTS, linear, palette
 
@@ -50,8 +53,57 @@ def convolution(
     return case.give(add_epilogue(case, y, epilogue, (1, outputs, 1, 1), seed))
 
 
+def joint(
+    depth: int,
+    rows: int,
+    plane: tuple[int, int],
+    height: int,
+    bits: int,
+    *,
+    kernel: tuple[int, int] = (1, 1),
+    batch: int = 1,
+    sparsity: float = 0.8,
+    epilogue: str = "",
+    seed: int = 0,
+    **attributes: Any,
+) -> Case:
+    """Blocks of `height` × 1 of which most are zero; the values of the others are a palette."""
+    case = Case(f"joint convolution{tuple(locals().values())}")
+    rng = np.random.default_rng((seed, rows, depth))
+    levels = np.append(rng.standard_normal((1 << bits) - 1), 0).astype(np.float32)
+    kept = blocked(seed, rows, depth * prod(kernel), height, sparsity) != 0
+    weights = np.where(kept, rng.choice(levels, kept.shape), 0).astype(np.float32)
+    parts = BlockSparse().encode(weights.reshape(rows, depth, *kernel), rows=height, columns=1)
+    values = Stored("palette", PaletteFormat().encode(parts["values"]))
+    x = case.feed(random_array(seed, batch, depth, *plane))
+    operands = [
+        x,
+        case.stored(Stored("block-sparse", {**parts, "values": values})),
+        case.weight(random_array(seed, rows)),
+    ]
+    y = case.add("Conv", *operands, pads=[(k - 1) // 2 for k in kernel] * 2, **attributes)
+    return case.give(add_epilogue(case, y, epilogue, (1, rows, 1, 1), seed))
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def _joint(draw: st.DrawFn) -> Case:
+    return joint(
+        draw(extents()),
+        draw(extents()),
+        draw(planes()),
+        draw(st.sampled_from((1, 2, 4, 4, 8, 16))),
+        draw(st.integers(1, 5)),
+        kernel=draw(st.sampled_from(((1, 1), (1, 1), (3, 3)))),
+        batch=draw(st.sampled_from((1, 1, 2))),
+        sparsity=draw(st.sampled_from((0.5, 0.7, 0.9))),
+        epilogue=draw(epilogues),
+        seed=draw(seeds),
+        strides=draw(st.sampled_from(([1, 1], [2, 2]))),
+    )
+
+
+@st.composite
+def _dense(draw: st.DrawFn) -> Case:
     """Windows of 1 × 1 half of the time; 3 × 3 with many channels by Winograd's transforms."""
     vector = draw(st.sampled_from((1, 1, 1, 2, 4, 8)))
     kernel = draw(st.sampled_from(((1, 1), (1, 1), (1, 1), (3, 3), (3, 3), (1, 5))))
@@ -77,8 +129,13 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+def cases() -> st.SearchStrategy[Case]:
+    """Blocks of palettes in a third of them."""
+    return st.one_of(_dense(), _dense(), _joint())
+
+
 def edges() -> list[Case]:
-    """Every width and epilogue; one pixel, one tile; Winograd, with whole blocks or not; all kinds of tables."""
+    """Every width and epilogue; one pixel or tile; Winograd; tables of all kinds; blocks of palettes."""
     three: dict[str, Any] = {"kernel": (3, 3)}
     found = [
         convolution(
@@ -99,6 +156,12 @@ def edges() -> list[Case]:
         convolution(48, 64, (9, 9), 8, vector=8, books=2, scaled=True),
         convolution(80, 64, (9, 9), 6, vector=4),
         convolution(40, 70, (12, 12), 5, vector=2, bias=False, **three),
+        joint(64, 64, (14, 14), 4, 4),
+        joint(65, 63, (7, 7), 8, 3, epilogue="relu"),
+        joint(48, 40, (9, 9), 4, 5, kernel=(3, 3), batch=2, strides=[2, 2]),
+        joint(40, 64, (5, 5), 16, 2, kernel=(3, 3), epilogue="residual"),
+        joint(40, 64, (1, 1), 2, 4),
+        joint(64, 48, (1, 37), 1, 4),
         linear(64, 96, 80, 4, epilogue="gelu"),
         linear(33, 70, 49, 3, group=16, scaled=True, epilogue="residual"),
         linear(17, 64, 64, 6, vector=4, books=2),
