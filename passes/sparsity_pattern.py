@@ -31,6 +31,12 @@ class BlockPattern:
         """Blocks fit every layer: an empty text."""
         return ""
 
+    def misfit(self, outputs: int, channels: int) -> tuple[str, str]:
+        """Why blocks would have tails, and which rows would not; empty texts if all are whole."""
+        if outputs % self.rows == 0:
+            return "", ""
+        return f"{outputs} outputs are no multiple of {self.rows}", f"rows of {_divisors(outputs)}"
+
     def pooled(self, importances: Array) -> Array:
         """Mean of each block of `importances` [O, ...]: float64 [blocks down, blocks across]."""
         matrix = importances.reshape(len(importances), -1).astype(np.float64)
@@ -76,6 +82,11 @@ class GroupPattern:
         """Why a layer with so many input channels cannot have the pattern; empty if it can."""
         return f"{channels} input channels are no multiple of {self.of}" if channels % self.of else ""
 
+    def misfit(self, outputs: int, channels: int) -> tuple[str, str]:
+        """Why a layer cannot have the pattern, and which groups it can have; empty texts if it can."""
+        text = self.refusal(channels)
+        return text, f"groups of {_divisors(channels)}" if text else ""
+
     def pooled(self, importances: Array) -> Array:
         """The importance of each weight: float64, [groups, of], channels moved last."""
         moved = np.moveaxis(importances, 1, -1)
@@ -92,6 +103,10 @@ class GroupPattern:
 
 
 Pattern = BlockPattern | GroupPattern
+
+
+def _divisors(count: int) -> str:
+    return ", ".join(str(n) for n in range(1, min(count, _LARGEST) + 1) if count % n == 0)
 
 
 @cache

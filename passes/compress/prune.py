@@ -71,7 +71,8 @@ class Prune(LayerPass):
     `sparsity` is the share that becomes zero; an N:M pattern has its own. `scope` keeps it in each layer, or
     over all layers together, of which each loses at most `max_sparsity`. `kernels` takes 1x1 convolutions
     only, or all. The first and the last layers stay dense unless `keep_first` and `keep_last` are off: they
-    hold few weights and lose most.
+    hold few weights and lose most. The last blocks of a layer are smaller where its outputs are no multiple
+    of the pattern's rows; only a pattern that `nodes` gives one layer by its name must fit.
 
     `score` says what matters: weights by their `magnitude`, times the `activation` they meet, or the error
     that is left when others make up for them (`second-order`). `refit` fits the weights that stay to the
@@ -136,6 +137,20 @@ class Prune(LayerPass):
         if fixed is not None:
             return fixed
         return _DEFAULT_SPARSITY if self.sparsity is None else self.sparsity
+
+    def check(self, model: ir.Model) -> None:
+        """Names must match layers, and a pattern that is given for one layer must fit it without tails."""
+        super().check(model)
+        for layer in weighted_layers(model):
+            name, shape = layer.node.name or "", layer.weight.shape
+            given = self.nodes.get(name, {}).get("pattern")
+            if given is None or shape is None:
+                continue
+            outputs, channels = shape.numpy()[:2] if layer.rows_are_outputs else shape.numpy()[1::-1]
+            reason, expected = parse_pattern(given).misfit(outputs, channels)
+            if reason:
+                where = f"prune: nodes: {name}: pattern"
+                raise OptionError(reason, where=where, expected=expected, got=given)
 
     def apply(self, model: ir.Model, report: PassReport) -> None:
         """Prune in place; each layer is changed, or refused with a reason."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossamer.passes.activations import Calibration
+from gossamer.passes.clean import prepare
 from gossamer.passes.compress.prune import Prune
+from gossamer.passes.context import Context
+from gossamer.passes.reference import run_onnx
 from gossamer.passes.report import PassReport
 from gossamer.passes.sparsity_pattern import parse_pattern
 from gossamer.runtime.errors import OptionError
@@ -217,3 +222,111 @@ def test_residuals_make_no_inner_layer_a_first_or_last_one(norm: str, kept: set[
     dense = {name for name in ("one", "two") if np.all(weight(model, name))}
     assert dense == kept
     assert len(report.changed) == 2 - len(kept)
+
+
+PRODUCTS = """<ir_version: 10, opset_import: ["": 21]>
+    g (float[3, 24] x) => (float[3, 16] y) {
+      [one] a = MatMul (x, u)  [two] b = Gemm (a, v)
+      [three] c = Gemm <transB = 1> (b, w)  [four] y = MatMul (c, z)
+    }"""
+
+
+def test_blocks_run_along_outputs_in_every_orientation(build: Any) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"u": (24, 16), "v": (16, 24), "w": (16, 24), "z": (16, 16)}
+    model = build(PRODUCTS, {n: rng.standard_normal(s, dtype=np.float32) for n, s in shapes.items()})
+    options: dict[str, Any] = {"keep_first": False, "keep_last": False, "min_elements": 0}
+    prune(model, layers=("Gemm", "MatMul"), operators={"Gemm": {"pattern": "8x1"}}, **options)
+    for name, rows in (("u", 4), ("v", 8), ("w", 8), ("z", 4)):
+        matrix = weight(model, name) == 0
+        matrix = matrix if name == "w" else matrix.T
+        blocks = matrix.reshape(-1, rows, matrix.shape[1])
+        assert (blocks.all(axis=1) | ~blocks.any(axis=1)).all()
+        assert np.mean(matrix) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("4x1", "50 outputs are no multiple of 4; expected rows of 1, 2, 5, 10, 25, 50; got 4x1"),
+        ("2:5", "64 input channels are no multiple of 5; expected groups of 1, 2, 4, 8, 16, 32, 64; got 2:5"),
+    ],
+)
+def test_a_pattern_that_does_not_fit_the_layer_it_is_given_for_is_refused(
+    cnn: ir.Model, pattern: str, text: str
+) -> None:
+    with pytest.raises(OptionError, match=f"nodes: pointwise2: pattern: {text}"):
+        Prune(nodes={"pointwise2": {"pattern": pattern}}).check(cnn)
+    Prune(nodes={"pointwise*": {"pattern": pattern}}).check(cnn)
+
+
+def calibrated(model: ir.Model, data: list[dict[str, Any]], **options: Any) -> PassReport:
+    step = Prune(kernels="all", min_elements=0, **options).within(Context(Calibration(data)))
+    report: PassReport = step(model).report  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture
+def images() -> list[dict[str, Any]]:
+    rng = np.random.default_rng(2)
+    smooth = rng.standard_normal((16, 3, 12, 12)).cumsum(axis=2).cumsum(axis=3) / 6
+    return [{"x": image[None].astype(np.float32)} for image in smooth]
+
+
+def off(model: ir.Model, other: ir.Model, data: list[dict[str, Any]]) -> float:
+    return float(np.mean([np.square(run_onnx(model, d)[0] - run_onnx(other, d)[0]).mean() for d in data]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"rounds": 1}, {"score": "activation", "rounds": 2}, {"score": "second-order", "rounds": 2}]
+)
+def test_refitted_weights_give_results_nearer_to_the_source(
+    cnn: ir.Model, images: list[dict[str, Any]], options: dict[str, Any]
+) -> None:
+    source = prepare(cnn)
+    plain, fitted = source.clone(), source.clone()
+    calibrated(plain, images[:12], sparsity=0.5, refit=False, **options)
+    report = calibrated(fitted, images[:12], sparsity=0.5, **options)
+    assert not report.notes
+    assert all("before refitting" in change.detail for change in report.changed)
+    for name in ("w2", "w3", "w4"):
+        assert abs(np.mean(weight(fitted, name) == 0) - 0.5) < 0.02
+    assert off(source, fitted, images[12:]) < 0.5 * off(source, plain, images[12:])
+
+
+def test_a_refit_gives_layers_a_bias_and_is_the_same_every_time(
+    cnn: ir.Model, images: list[dict[str, Any]]
+) -> None:
+    models = [cnn.clone(), cnn.clone()]
+    for model in models:
+        calibrated(model, images, sparsity=0.5, score="activation", scope="global", rounds=2)
+        onnx.checker.check_model(ir.to_proto(model))
+    assert "pointwise2.bias" in models[0].graph.initializers  # it had none
+    assert "b2" not in models[0].graph.initializers  # nobody reads it any more
+    one, other = (m.graph.initializers for m in models)
+    assert list(one) == list(other)
+    for name in one:
+        assert weight(models[0], name).tobytes() == weight(models[1], name).tobytes()
+
+
+def test_without_data_magnitudes_decide_and_the_report_says_so(cnn: ir.Model) -> None:
+    other = cnn.clone()
+    assert not prune(cnn, sparsity=0.5, refit=False).notes
+    (note,) = prune(other, sparsity=0.5, score="second-order").notes
+    assert "without calibration data" in note
+    np.testing.assert_array_equal(weight(cnn, "w2"), weight(other, "w2"))
+
+
+def test_layers_that_share_a_bias_are_shifted_each_for_itself(build: Any) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"v": rng.standard_normal((8, 8, 1, 1), dtype=np.float32)}
+    arrays |= {"w": arrays["v"] + 1, "b": rng.standard_normal(8).astype("f")}
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    g (float[20, 8, 1, 1] x) => (float[20, 8, 1, 1] z) {
+      [one] y = Conv (x, v, b) [two] z = Conv (y, w, b) }"""
+    model = build(text, arrays)
+    data = [{"x": rng.standard_normal((20, 8, 1, 1), dtype=np.float32) + np.float32(2)}]
+    calibrated(model, data, sparsity=0.5, keep_first=False, keep_last=False)
+    assert {"one.bias", "two.bias"} <= set(model.graph.initializers)
+    means = [run_onnx(m, data[0])[0].mean(axis=0).ravel() for m in (build(text, arrays), model)]
+    np.testing.assert_allclose(*means, atol=1e-4)
