@@ -2,7 +2,10 @@
 
 With the scale s and zero z of each group of inputs, which leaves one multiply-add for each weight,
 
-    Σ_k left[k] · s · (code[k] - z)  =  s · (Σ_k left[k] · code[k]  -  z · Σ_k left[k])
+    Σ left[k] · s · (code[k] - z)  =  s · 2ⁿ · (Σ left[k] · (1 + code[k] / 2ⁿ)  -  (1 + z / 2ⁿ) · Σ left[k])
+
+where 1 + code / 2ⁿ is the code in the highest bits of a mantissa: no conversion. s · 2ⁿ and z / 2ⁿ are what
+the grids decode to, by their factors.
 
 Vectors run along the outputs. Codes of 32 inputs are n words of 32 bits for each output; scales and zeros of
 a vector of outputs share a grid, so that its four numbers are scalars.
@@ -32,7 +35,7 @@ __all__ = ["CHUNK", "SpqrVector"]
 
 CHUNK = 32
 """Inputs whose codes are whole words."""
-_SUMS = 4  # vectors of accumulators that hide the latency of multiply-adds
+_SUMS = 2  # vectors of accumulators: groups overlap, which hides the latency of multiply-adds
 
 
 @dataclass(eq=False)
@@ -165,7 +168,7 @@ class _Panel:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         width = k.chunks * CHUNK
         for i in range(count):
-            number = tir.Cast(f"float32x{lanes}", _code(words, first + i, k.form.bits, lanes))
+            number = _one_and_code(words, first + i, k.form.bits, lanes)
             number = number if self.rows == 1 else b.hold(number)
             for m in range(self.rows):
                 scalar = tir.Broadcast(self.scratch.load(left + (m * width + i)), lanes)
@@ -173,7 +176,7 @@ class _Panel:
                 self.dots.set(row, 0, b.isa.multiply_add(number, scalar, self.dots.get(row, 0)))
 
     def _add(self, number: Any, stat: Any, grid: Any) -> None:
-        """Adds s · (dot - z · sum) of group `number`."""
+        """Adds s · 2ⁿ · (dot - (1 + z / 2ⁿ) · sum) of group `number`."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         numbers = b.stack("float32", 4)
         grids, factors = self.pointer(k.grids), self.pointer(k.factors)
@@ -187,11 +190,12 @@ class _Panel:
             least = tir.Broadcast(numbers.load(step + 1), lanes)
             return b.hold(b.isa.multiply_add(wide, tir.Broadcast(numbers.load(step), lanes), least))
 
-        scale, zero = value(low, 0), value(high, 2)
+        scale = value(low, 0)
+        more = b.hold(value(high, 2) + constant(1.0, "float32", lanes))
         base = self.rows * k.chunks * CHUNK
         for m in range(self.rows):
             total = tir.Broadcast(self.scratch.load(number + (base + m * k.groups)), lanes)
-            rest = self.dots.get(m * self.chains, 0) - zero * total
+            rest = self.dots.get(m * self.chains, 0) - more * total
             for chain in range(1, self.chains):
                 rest = rest + self.dots.get(m * self.chains + chain, 0)
             self.sums.set(m, 0, b.isa.multiply_add(scale, b.hold(rest), self.sums.get(m, 0)))
@@ -224,13 +228,26 @@ class _Panel:
             store_first(b, self.pointer(k.out), m * k.out.shape[1] + column, result, lanes, keep)
 
 
-def _code(words: list[Any], number: int, bits: int, lanes: int) -> Any:
-    """int32: code `number` of a chunk, its words in registers."""
+def _one_and_code(words: list[Any], number: int, bits: int, lanes: int) -> Any:
+    """float32: 1 + code / 2 ** bits for code `number` of a chunk, its words in registers."""
     word, place = divmod(number * bits, 32)
-    code = words[word]
-    if place:
-        code = tir.shift_right(code, constant(place, "int32", lanes))
+    wanted = 23 - bits  # a mantissa's highest bits end there
+    mask = (1 << bits) - 1
+    code = _moved(words[word], wanted - place, lanes)
     if place + bits > 32:
-        high = tir.shift_left(words[word + 1], constant(32 - place, "int32", lanes))
-        code = (code & constant(2 ** (32 - place) - 1, "int32", lanes)) | high
-    return code & constant(2**bits - 1, "int32", lanes)
+        low = (1 << 32 - place) - 1
+        high = _moved(words[word + 1], wanted + 32 - place, lanes)
+        code = (code & constant(low << wanted, "int32", lanes)) | (
+            high & constant((mask & ~low) << wanted, "int32", lanes)
+        )
+    else:
+        code = code & constant(mask << wanted, "int32", lanes)
+    return tir.reinterpret(f"float32x{lanes}", code | constant(0x3F800000, "int32", lanes))
+
+
+def _moved(word: Any, left: int, lanes: int) -> Any:
+    """`word` shifted by `left` bits, to the right where it is negative."""
+    if left == 0:
+        return word
+    count = constant(abs(left), "int32", lanes)
+    return tir.shift_left(word, count) if left > 0 else tir.shift_right(word, count)

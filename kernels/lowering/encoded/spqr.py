@@ -87,7 +87,8 @@ class _Packed:
     ) -> tuple[Tensor, Choice]:
         """As the products of `operators/matmul.py`."""
         name, packing = f"{node.name}.weight", f"spqr {self.form.bits} bit"
-        factors = grid_factors(self.spqr)
+        levels = np.float32(2**self.form.bits)
+        factors = grid_factors(self.spqr) * np.array([levels, levels, 1 / levels, 1 / levels], np.float32)
         arrays = {"codes": self.codes(), "stats": self.stats(), "grids": self.grids(), "factors": factors}
         codes, stats, grids, scaling = (
             state.pool.add(f"{name}.{part}", array, packing) for part, array in arrays.items()
