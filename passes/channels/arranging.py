@@ -12,41 +12,50 @@ import numpy.typing as npt
 from .axes import Positions
 from .grouping import Array, Rows, best_order, block_means, kept_worth
 
-__all__ = ["Score", "Target", "kept_share", "mean_worth", "order_channels", "worth_of"]
+__all__ = ["Score", "Target", "kept_share", "order_channels"]
 
 Score = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A layer's weights [O, ...] and how they will be pruned: in groups of `rows` outputs, all but `share`.
+    """A layer's weights [O, ...] and how they will be pruned: the share `share` of groups of `rows` outputs.
 
-    With `cut` the blocks stay whose mean worth is at least that.
+    `relative`: channels are ordered as if each had as much worth as any other.
     """
 
     weights: npt.NDArray[Any]
     rows: int
     share: float
-    score: Score
-    cut: float | None = None
+    score: Score = "l2"
+    relative: bool = True
 
+    def worth(self) -> Array:
+        """What is lost with each weight, its magnitude or its square: [O, columns] float32."""
+        matrix = self.weights.reshape(len(self.weights), -1).astype(np.float32)
+        return np.abs(matrix) if self.score == "l1" else np.square(matrix)
 
-def worth_of(weights: npt.NDArray[Any], score: Score) -> Array:
-    """What is lost with each weight: [O, columns] float32, its magnitude or its square."""
-    matrix = weights.reshape(len(weights), -1).astype(np.float32)
-    return np.abs(matrix) if score == "l1" else np.square(matrix)
+    def searched_worth(self) -> Array:
+        """The worth that channels are ordered by."""
+        worth = self.worth()
+        if self.relative:
+            sums = worth.sum(axis=1, keepdims=True)
+            worth *= worth.shape[1] / np.where(sums > 0, sums, 1)
+        return worth
 
-
-def mean_worth(target: Target) -> Array:
-    """The mean worth of each block: [groups, columns]."""
-    worth = worth_of(target.weights, target.score)
-    return block_means(worth, np.arange(0, len(worth), target.rows))
+    def means(self) -> tuple[Array, Positions]:
+        """The mean worth of each block, as a share of the layer's mean, and its size: [groups, columns]."""
+        worth = self.worth()
+        starts = np.arange(0, len(worth), self.rows)
+        sizes = np.diff(np.append(starts, len(worth)))[:, None]
+        means = block_means(worth, starts)
+        return means / max(float(worth.mean()), 1e-30), np.broadcast_to(sizes, means.shape)
 
 
 def kept_share(target: Target, order: Positions) -> tuple[float, float, float]:
     """Worth kept with the outputs as they are, and in `order`, and the worth of all weights."""
-    worth = worth_of(target.weights, target.score)
-    before, after = (kept_worth(w, target.rows, target.share, target.cut) for w in (worth, worth[order]))
+    worth = target.worth()
+    before, after = (kept_worth(each, target.rows, target.share) for each in (worth, worth[order]))
     return before, after, float(worth.sum(dtype=np.float64))
 
 
@@ -93,7 +102,7 @@ def _groups(target: Target, positions: Positions) -> Positions:
 
 def _rows(target: Target, positions: Positions, places: Positions) -> Rows:
     """The worth of the channels at `places`, and of the blocks that none of them is in."""
-    worth = worth_of(target.weights, target.score)
+    worth = target.searched_worth()
     means = block_means(worth, np.arange(0, len(worth), target.rows))
     others = np.setdiff1d(np.arange(len(means)), positions[places] // target.rows)
-    return Rows(worth[positions[places]], target.share, means[others].ravel(), target.cut)
+    return Rows(worth[positions[places]], target.share, means[others].ravel())

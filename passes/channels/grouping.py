@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from .axes import Positions
 
-__all__ = ["Rows", "best_order", "block_means", "cut_of", "kept_worth"]
+__all__ = ["Rows", "best_order", "block_means", "kept_worth"]
 
 Array = npt.NDArray[np.float32]
 Gains = npt.NDArray[np.float64]
@@ -37,21 +37,20 @@ class Rows:
     """One layer's weights of the channels to be ordered.
 
     worth: [channels, columns] float32, not negative: what is lost with each weight
-    share: of the layer's blocks that go; `cut` instead is the least mean worth of a block that stays
+    share: of the layer's blocks that go
     rest:  mean worth of the layer's other blocks, [n] float32
     """
 
     worth: Array
     share: float
     rest: Array
-    cut: float | None = None
 
     def threshold(self, means: Array) -> float:
         """The mean worth above which a block stays, where those of these rows are `means`."""
-        return self.cut if self.cut is not None else cut_of(np.append(means, self.rest), self.share)
+        return _cut_of(np.append(means, self.rest), self.share)
 
 
-def cut_of(means: Array, share: float) -> float:
+def _cut_of(means: Array, share: float) -> float:
     """The mean worth of the least block that stays, of blocks with these `means`."""
     lost = min(round(share * means.size), means.size - 1)
     return float(np.partition(means, lost, axis=None).flat[lost])
@@ -64,19 +63,17 @@ def block_means(worth: Array, starts: Positions) -> Array:
     return means
 
 
-def kept_worth(worth: Array, rows: int, share: float, cut: float | None = None) -> float:
+def kept_worth(worth: Array, rows: int, share: float) -> float:
     """What stays of the matrix `worth` [n, columns] in groups of `rows`, the last of which may be smaller.
 
-    All but the share `share` of the blocks stay, or those whose mean is at least `cut`.
+    The share `share` of the blocks goes, those of least mean; the first of equals.
     """
     starts = np.arange(0, len(worth), rows)
     sizes = np.diff(np.append(starts, len(worth)))
     means = block_means(worth, starts)
-    if cut is not None:
-        return float(((means >= cut) * means).sum(axis=1, dtype=np.float64) @ sizes)
-    least = cut_of(means, share)
+    least = _cut_of(means, share)
     lost = min(round(share * means.size), means.size - 1) - np.count_nonzero(means < least)
-    equal = np.flatnonzero(means == least)[lost:] // means.shape[1]  # of equals the first go
+    equal = np.flatnonzero(means == least)[lost:] // means.shape[1]
     above = (means > least) * means
     return float(above.sum(axis=1, dtype=np.float64) @ sizes) + least * float(sizes[equal].sum())
 
@@ -108,14 +105,13 @@ class _Search:
         self.elements = self._worth.size
 
     def kept(self, order: Positions) -> float:
-        """What stays in all layers; where the threshold is given, what stays above it."""
+        """What stays in all layers: what is above the threshold, and the threshold for each block."""
         total = 0.0
         for (means, cut), layer in zip(self._means_and_cuts(order), self._layers, strict=True):
             total += float(np.maximum(means - cut, 0).sum(axis=1, dtype=np.float64) @ self._sizes)
-            if layer.cut is None:
-                blocks = means.size + layer.rest.size
-                others = np.maximum(layer.rest - cut, 0).sum(dtype=np.float64)
-                total += float(self._sizes[0]) * float(others + cut * (blocks - round(layer.share * blocks)))
+            blocks = means.size + layer.rest.size
+            others = float(np.maximum(layer.rest - cut, 0).sum(dtype=np.float64))
+            total += float(self._sizes[0]) * (others + cut * (blocks - round(layer.share * blocks)))
         return total
 
     def _means_and_cuts(self, order: Positions) -> list[tuple[Array, float]]:

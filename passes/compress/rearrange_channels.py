@@ -24,13 +24,13 @@ from pydantic import Field
 from gossamer.runtime.errors import OptionError
 
 from ..base import change, node_label, refuse
-from ..channels.arranging import Score, Target, kept_share, mean_worth, order_channels
+from ..channels.arranging import Score, Target, kept_share, order_channels
 from ..channels.axes import Positions, Ties
 from ..channels.classes import ChannelSet, Classes, components
-from ..channels.grouping import cut_of
 from ..channels.permuting import axis_orders, permute_constants
 from ..channels.reading import read_ties
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
+from ..pruning_budget import blocks_lost
 from ..report import PassReport
 from ..shapes import infer_shapes
 from ..sparsity_pattern import BlockPattern, parse_pattern
@@ -47,15 +47,20 @@ Weighted = Literal["Conv", "Gemm", "MatMul"]
 class RearrangeChannels(LayerPass):
     """Permute channels for pruning in R x 1 groups; the options are those of the `prune` that follows.
 
-    `score` is what a group is ranked by: the sum of squares (`l2`, as `prune` does) or of magnitudes (`l1`).
-    Layers that are not to be pruned (`layers`, `kernels`, `keep_first`, `keep_last`, `min_elements`, `skip`)
-    have no say, but their channels follow.
+    `score` is what a weight counts: its square (`l2`, as in `prune`) or its magnitude (`l1`). With
+    `relative` channels are ordered as if the weights of each were equally large in all: how a channel is
+    scaled means little, since what reads it may undo that, and channels of small weights that are put
+    together lose all of them. An order is taken only where more is kept of the weights as they are. Layers
+    that are not to be pruned (`layers`, `kernels`, `keep_first`, `keep_last`, `min_elements`, `skip`) have
+    no say, but their channels follow.
     """
 
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.5
     pattern: str = "4x1"
     score: Score = "l2"
+    relative: bool = True
     scope: Literal["layer", "global"] = "layer"
+    max_sparsity: Annotated[float, Field(gt=0, le=1)] = 0.95
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
     kernels: Literal["pointwise", "all"] = "all"
     keep_first: bool = True
@@ -94,7 +99,7 @@ class RearrangeChannels(LayerPass):
         ties = read_ties(model)
         classes = Classes(ties)
         producers = self._producers(model, found, ties, classes, report)
-        self._set_cuts(producers)
+        self._share_out(producers)
         chosen = self._search(classes.sets, producers)
         orders = self._measure(ties, chosen, producers)
         for producer in producers:
@@ -127,7 +132,9 @@ class RearrangeChannels(LayerPass):
         tensor, pattern = layer.weight.const_value, parse_pattern(self.pattern)
         assert tensor is not None
         assert isinstance(pattern, BlockPattern)
-        return Target(layer.outputs_first(tensor.numpy()), pattern.rows, self.sparsity, self.score)
+        return Target(
+            layer.outputs_first(tensor.numpy()), pattern.rows, self.sparsity, self.score, self.relative
+        )
 
     def _refusal(self, layer: Layer, first: bool, last: bool) -> str:
         assert layer.weight.shape is not None
@@ -154,13 +161,14 @@ class RearrangeChannels(LayerPass):
             return f"{tensor.size} weights are too few, the least is {self.min_elements}"
         return ""
 
-    def _set_cuts(self, producers: Sequence[_Producer]) -> None:
-        """Where all layers are ranked together, the mean worth above which their blocks stay."""
-        if self.scope == "global" and producers:
-            means = np.concatenate([mean_worth(producer.target).ravel() for producer in producers])
-            cut = cut_of(means, self.sparsity)
-            for producer in producers:
-                producer.target = replace(producer.target, cut=cut)
+    def _share_out(self, producers: Sequence[_Producer]) -> None:
+        """Where all layers are ranked together, the share of blocks that each loses, as in `prune`."""
+        if self.scope == "layer" or not producers:
+            return
+        means, sizes = zip(*(producer.target.means() for producer in producers), strict=True)
+        lost = blocks_lost(means, sizes, self.sparsity, self.max_sparsity)
+        for producer, count, blocks in zip(producers, lost, means, strict=True):
+            producer.target = replace(producer.target, share=count / blocks.size)
 
     def _search(self, sets: Sequence[ChannelSet], producers: Sequence[_Producer]) -> list[_Ordered]:
         """An order for each set of channels that layers give, one channel at a time."""
