@@ -23,14 +23,16 @@ from ..activations import Calibration
 from ..base import change, refuse, weight_bytes
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
 from ..low_rank.allocation import Pick, Sized, allocate, by_error, by_rank, by_threshold
+from ..low_rank.batched_products import why_not_by_blocks
 from ..low_rank.curve import Curve
-from ..low_rank.factors import Factors
+from ..low_rank.factors import AnyFactors
 from ..low_rank.families import find_family
 from ..low_rank.groups import Group, group_layers, make_problem, multiply_adds, pairs_of_rows, problems
 from ..low_rank.problem import Problem, Single
 from ..low_rank.rewriting import split_layers
 from ..report import PassReport
 from ..shapes import infer_shapes
+from ..storing import refusal
 
 __all__ = ["SplitLowRank"]
 
@@ -56,6 +58,7 @@ class SplitLowRank(LayerPass):
     threshold: Share | None = None
     error: Share | None = None
     count: Literal["bytes", "multiply-adds"] = "bytes"
+    method: Literal["svd", "dense-sparse", "monarch", "auto"] = "svd"
     whiten: Literal["auto", "on", "off"] = "auto"
     damping: Annotated[float, Field(gt=0)] = 0.01
     refit: bool = True
@@ -71,6 +74,7 @@ class SplitLowRank(LayerPass):
         "skip",
         "rank",
         "damping",
+        "method",
         "convolutions",
         "keep_first",
         "keep_last",
@@ -88,6 +92,13 @@ class SplitLowRank(LayerPass):
                 expected="one of " + ", ".join(_MODES),
                 got=", ".join(given),
             )
+        if self.method != "svd" and {"rank", "threshold"} & set(given):
+            raise OptionError(
+                f"the factors of {self.method} have more sizes than a rank",
+                where=self.pass_name(),
+                expected="budget or error",
+                got=", ".join(given),
+            )
 
     def check(self, model: ir.Model) -> None:
         """Names must match layers, and `whiten: on` needs data."""
@@ -102,7 +113,7 @@ class SplitLowRank(LayerPass):
 
     def apply(self, model: ir.Model, report: PassReport) -> None:
         """Split in place; each layer is changed, or refused with a reason."""
-        if self.count == "multiply-adds":
+        if self.count == "multiply-adds" or self.method in ("monarch", "auto"):
             infer_shapes(model)
         groups = self._groups(model, report)
         sized = [self._sized(*found) for found in zip(groups, self._curves(model, groups), strict=True)]
@@ -184,14 +195,21 @@ class SplitLowRank(LayerPass):
         return self.context.calibration if self.whiten != "off" else None
 
     def _curves(self, model: ir.Model, groups: Sequence[Group]) -> Iterator[list[Curve]]:
-        kinds = [self.at(group.layers[0].node)._families() for group in groups]
+        kinds = [self.at(group.layers[0].node)._families(model, group) for group in groups]
         items = zip(problems(model, groups, self._data, _ROWS), kinds, strict=True)
         yield from self.context.map(_curves, items, [group.label for group in groups])
 
-    def _families(self) -> tuple[str, ...]:
+    def _families(self, model: ir.Model, group: Group) -> tuple[str, ...]:
         """What a layer may become."""
-        kinds = {"pointwise": ("svd",), "separable": ("separable", "svd"), "auto": ("svd", "separable")}
-        return kinds[self.convolutions]
+        windows = {"pointwise": ("svd",), "separable": ("separable",), "auto": ("svd", "separable")}
+        plain = windows[self.convolutions] if len(group.kernel) == 2 and min(group.kernel) > 1 else ("svd",)
+        kinds = {"svd": plain, "auto": (*plain, "dense-sparse", "monarch")}.get(self.method, (self.method,))
+        return tuple(
+            kind
+            for kind in kinds
+            if not (kind == "monarch" and any(why_not_by_blocks(layer) for layer in group.layers))
+            and not (kind == "dense-sparse" and refusal(group.layers[0], model))
+        )
 
     def _sized(self, group: Group, curves: Sequence[Curve]) -> Sized:
         kept = [curve for c in curves if (curve := c.below(4 * group.work, group.work)) is not None]
@@ -233,7 +251,7 @@ def _refused_reader(layer: Layer, reasons: Mapping[ir.Node, str]) -> str:
 
 def _why_dense(layer: Sized) -> str:
     if not layer.curves:
-        return "factors of any rank would be no smaller"
+        return "factors of any size would be no smaller, or it has no such factors"
     return "other layers lose less for what they save"
 
 
@@ -241,11 +259,11 @@ def _curves(problem: Problem, families: Sequence[str]) -> list[Curve]:
     return [curve for name in families if (curve := find_family(name).curve(problem)) is not None]
 
 
-def _factorise(problem: Problem, family: str, size: tuple[int, ...], basis: Single | None) -> Factors:
+def _factorise(problem: Problem, family: str, size: tuple[int, ...], basis: Single | None) -> AnyFactors:
     return find_family(family).factorise(problem, size, basis)
 
 
-def _split(model: ir.Model, group: Group, pick: Pick, factors: Factors, report: PassReport) -> None:
+def _split(model: ir.Model, group: Group, pick: Pick, factors: AnyFactors, report: PassReport) -> None:
     before = 4 * group.work
     text = f"{pick.family} {'x'.join(map(str, pick.size))}, {pick.error**0.5:.1%} of its outputs lost"
     change(report, group.layers[0].node, text, before, factors.nbytes)

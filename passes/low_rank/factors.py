@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..storing import Stored
 
-__all__ = ["Factors", "balanced"]
+__all__ = ["AnyFactors", "BlockFactors", "Factors", "balanced"]
 
 Single = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
@@ -31,6 +31,28 @@ class Factors:
     def nbytes(self) -> int:
         """Bytes of the factors, without the bias."""
         return self.down.nbytes + (self.stored.nbytes if self.stored is not None else self.up.nbytes)
+
+
+@dataclass(frozen=True)
+class BlockFactors:
+    """`first` [k, p, q * b] and `second` [q, k * b, s], batched products with a permutation between."""
+
+    first: Single
+    second: Single
+    shift: Single | None = None
+
+    @property
+    def rank(self) -> int:
+        """b: of each block."""
+        return int(self.first.shape[2]) // len(self.second)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the factors, without the bias."""
+        return self.first.nbytes + self.second.nbytes
+
+
+AnyFactors = Factors | BlockFactors
 
 
 def balanced(up: Array, down: Array) -> tuple[Array, Array]:

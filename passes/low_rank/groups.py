@@ -38,6 +38,13 @@ class Group:
         return np.asarray(self.layers[0].outputs_first(tensor.numpy()), np.float32)
 
     @property
+    def kernel(self) -> tuple[int, ...]:
+        """Sizes of a convolution's window, () of a matrix product."""
+        shape = self.layers[0].weight.shape
+        assert shape is not None
+        return tuple(int(size) for size in shape.numpy()[2:])
+
+    @property
     def work(self) -> int:
         """Multiply-adds of the dense layers for one pixel or row."""
         tensor = self.layers[0].weight.const_value

@@ -17,20 +17,25 @@ import onnx_ir as ir
 
 from ..layers import Layer
 from ..storing import store_weight
-from .factors import Factors
+from .batched_products import split_by_blocks
+from .constants import add_constant, drop_unused
+from .factors import AnyFactors, BlockFactors, Factors
 
 __all__ = ["bias_of", "split_layers"]
 
 
-def split_layers(model: ir.Model, layers: Sequence[Layer], factors: Factors) -> None:
+def split_layers(model: ir.Model, layers: Sequence[Layer], factors: AnyFactors) -> None:
     """Replace `layers`, all of which read one weight, by two each, which share the factors."""
+    if isinstance(factors, BlockFactors):
+        split_by_blocks(model, layers, factors)
+        return
     weight, name = layers[0].weight, layers[0].node.name or "layer"
     rows_are_outputs = layers[0].rows_are_outputs
-    down = _constant(model.graph, f"{name}.down.weight", _oriented(factors.down, rows_are_outputs))
-    up = _constant(model.graph, f"{name}.up.weight", _oriented(factors.up, rows_are_outputs))
+    down = add_constant(model.graph, f"{name}.down.weight", _oriented(factors.down, rows_are_outputs))
+    up = add_constant(model.graph, f"{name}.up.weight", _oriented(factors.up, rows_are_outputs))
     for layer in layers:
         _split(model.graph, layer, down, up, factors)
-    _drop_unused(model.graph, weight)
+    drop_unused(model.graph, weight)
     if factors.stored is not None:
         shape = factors.up.shape
         store_weight(model, Layer(layers[0].node, up, rows_are_outputs), factors.stored, shape)
@@ -70,8 +75,8 @@ def _split(graph: ir.Graph, layer: Layer, down: ir.Value, up: ir.Value, factors:
     node.replace_input_with(1, up)
     if shift is not None and given is not None:
         old = node.inputs[2]
-        node.replace_input_with(2, _constant(graph, f"{name}.up.bias", given + shift))
-        _drop_unused(graph, old)
+        node.replace_input_with(2, add_constant(graph, f"{name}.up.bias", given + shift))
+        drop_unused(graph, old)
 
 
 def _share_windows(node: ir.Node, first: ir.Node, factors: Factors) -> None:
@@ -108,21 +113,5 @@ def _middle_shape(node: ir.Node, factors: Factors) -> ir.Shape | None:
     return ir.Shape(sizes)
 
 
-def _drop_unused(graph: ir.Graph, value: ir.Value | None) -> None:
-    if value is not None and value.name and not value.uses() and not value.is_graph_output():
-        graph.initializers.pop(value.name, None)
-
-
 def _oriented(array: np.ndarray, rows_are_outputs: bool) -> np.ndarray:
     return np.ascontiguousarray(array if rows_are_outputs else array.T)
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    while name in graph.initializers:
-        name += "_"
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value

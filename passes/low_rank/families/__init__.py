@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from ..curve import Curve
-from ..factors import Factors
+from ..factors import AnyFactors
 from ..problem import Problem, Single
 
 __all__ = ["Family", "family_names", "find_family"]
@@ -24,7 +24,7 @@ class Family(Protocol):
     def curve(self, problem: Problem) -> Curve | None:
         """The sizes that factors of `problem` may have; None where this family has none."""
 
-    def factorise(self, problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
+    def factorise(self, problem: Problem, size: tuple[int, ...], basis: Single | None) -> AnyFactors:
         """Factors of one of a curve's sizes; `basis` is the curve's, None where `problem` is another."""
 
 

@@ -264,3 +264,65 @@ def test_what_is_a_product_already_stays(build: Any) -> None:
     again = split(model, error=1e-5)
     assert operators(model) == ["MatMul fc.down", "MatMul fc.up"]
     assert not again.changed
+
+
+def test_refitted_factors_make_up_for_the_layers_before(build: Any) -> None:
+    rng = np.random.default_rng(13)
+    weights = {name: rng.standard_normal((32, 32)).astype("f") for name in ("u", "v", "w")}
+    body = "[a] a = MatMul (x, u) r = Relu (a) [b] b = MatMul (r, v) s = Relu (b) [c] y = MatMul (s, w)"
+    mixing = rng.standard_normal((32, 32)) * np.exp(-np.arange(32) / 5)[:, None]
+    feeds = [{"x": (rng.standard_normal((64, 32)) @ mixing).astype("f")} for _ in range(8)]
+    lost = []
+    for refit in (False, True):
+        model = build(f"{HEAD} g (float[64, 32] x) => (float[64, 32] y) {{ {body} }}", weights)
+        expected = run_onnx(model, feeds[0])[0]
+        split(model, feeds, budget=0.6, refit=refit)
+        lost.append(np.linalg.norm(run_onnx(model, feeds[0])[0] - expected))
+    assert lost[1] < 0.95 * lost[0]
+
+
+def fourier(size: int) -> Any:
+    """A Hadamard matrix, which is a Monarch matrix and has a flat spectrum."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < size:
+        matrix = np.kron(matrix, np.array([[1, 1], [1, -1]]))
+    return matrix.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("weight", "operator"),
+    [(fourier(64), "Reshape fc.blocks"), (low_rank(np.random.default_rng(14), 64, 64, 6), "MatMul fc.down")],
+)
+def test_auto_chooses_the_family_that_a_weight_is_made_of(build: Any, weight: Any, operator: str) -> None:
+    model = product_model(build, weight)
+    report = split(model, budget=0.5, method="auto")
+    assert operators(model)[0] == operator
+    assert report.bytes_after <= 0.5 * report.bytes_before
+    feeds = {"x": np.random.default_rng(15).standard_normal((5, 64), dtype=np.float32)}
+    np.testing.assert_allclose(run_onnx(model, feeds)[0], feeds["x"] @ weight, atol=2e-4)
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_block_products_of_any_rank_are_what_the_factors_say(build: Any, operator: str) -> None:
+    rng = np.random.default_rng(16)
+    inner = "w, b" if operator == "Gemm" else "w"
+    text = f"{HEAD} g (float[7, 24] x) => (float[7, 40] y) {{ [fc] y = {operator} (x, {inner}) }}"
+    blocks = rng.standard_normal((8, 4, 5, 2)) @ rng.standard_normal((8, 4, 2, 6))
+    weight = np.ascontiguousarray(blocks.transpose(1, 3, 2, 0).reshape(24, 40), np.float32)
+    constants = {"w": weight} | ({"b": rng.standard_normal(40).astype("f")} if operator == "Gemm" else {})
+    model = build(text, constants)
+    feeds = {"x": rng.standard_normal((7, 24), dtype=np.float32)}
+    expected = run_onnx(model, feeds)[0]
+    split(model, [feeds], budget=0.9, method="monarch")
+    assert "MatMul fc.down" in operators(model)
+    assert np.linalg.norm(run_onnx(model, feeds)[0] - expected) < 0.7 * np.linalg.norm(expected)
+
+
+def test_sparse_factors_are_stored_as_such_and_run(build: Any) -> None:
+    rng = np.random.default_rng(17)
+    blocks = [rng.standard_normal((36, 3)) @ rng.standard_normal((3, 10)) for _ in range(6)]
+    model = product_model(build, np.concatenate(blocks, axis=1).astype(np.float32))
+    report = split(model, budget=0.8, method="dense-sparse")
+    assert "BlockSparseDecode" in [node.op_type for node in model.graph]
+    assert report.bytes_after == weight_bytes(model) <= 0.8 * report.bytes_before
+    assert run_onnx(model, {"x": np.eye(36, dtype=np.float32)[:5]})[0].shape == (5, 60)
