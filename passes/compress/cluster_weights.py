@@ -32,13 +32,14 @@ from ..clustering.fitting import Settings
 from ..clustering.inputs import Assumed, Inputs, Measured
 from ..clustering.storing import Clustered, cluster_weight, palette_bytes, sparse_block
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
+from ..lookup_tables import LookupTable, lookup_tables
 from ..report import PassReport
 from ..storing import refusal, store_weight
 from ..value_signs import is_rectified
 
 __all__ = ["ClusterWeights"]
 
-Weighted = Literal["Conv", "Gemm", "MatMul"]
+Weighted = Literal["Conv", "Gemm", "MatMul", "Gather"]
 Bits = Annotated[int, Field(ge=1, le=8)]
 Size = Annotated[int, Field(ge=1)]
 _GROUP, _BLOCK = 32, 128
@@ -46,7 +47,7 @@ _GROUP, _BLOCK = 32, 128
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterWeights(LayerPass):
-    """Cluster the weights of convolutions and matrix products.
+    """Cluster the weights of convolutions and matrix products, and tables that are looked up.
 
     `bits` is the width of an index, `vector` how many weights (outputs) one index stands for, `codebooks` how
     many tables are summed. `granularity` is what shares a table: the `tensor`, a `group` of `group_size`
@@ -54,7 +55,8 @@ class ClusterWeights(LayerPass):
     float16 factor. `lut` is the type of the tables' entries. `first_bits` and `last_bits` are for the layers
     that see the model's inputs and give its outputs. `compensate` balances errors between inputs, where there
     is calibration data by `samples` rows that each layer reads; `damping` is the share of the mean second
-    moment that is added to each. The same `seed` gives the same tables.
+    moment that is added to each. The same `seed` gives the same tables. `layers` may
+    name Gather too: embeddings, their rows in place of outputs.
     """
 
     bits: Bits = 4
@@ -112,7 +114,7 @@ class ClusterWeights(LayerPass):
 
     def apply(self, model: ir.Model, report: PassReport) -> None:
         """Cluster in place, several layers at a time; each is changed, or refused with a reason."""
-        found = weighted_layers(model)
+        found = self._found(model)
         self.check_names(found)
         report.matched = len(found)
         chosen, shared = self._chosen(model, found, report)
@@ -129,6 +131,14 @@ class ClusterWeights(LayerPass):
             store_weight(model, layer, result.stored, shape)
         for layer in shared:
             change(report, layer.node, "shares weights that are clustered")
+
+    def check(self, model: ir.Model) -> None:
+        """Names and patterns must match layers or tables."""
+        self.check_names(self._found(model))
+
+    def _found(self, model: ir.Model) -> list[Layer]:
+        tables = lookup_tables(model) if "Gather" in self.layers else []
+        return [*weighted_layers(model), *tables]
 
     def settings(self, bits: int | None = None) -> Settings:
         """The options as those of one weight, with `bits` in place of its own."""
@@ -182,10 +192,12 @@ class ClusterWeights(LayerPass):
     def _items(self, model: ir.Model, chosen: dict[Layer, Settings]) -> Iterator[tuple[Any, ...]]:
         """Arguments of `cluster_weight` for each layer, made when they are asked for."""
         data = self.context.calibration
-        rows = data.rows(model, list(chosen), self.samples) if data is not None else repeat(None)
-        for (layer, settings), measured in zip(chosen.items(), rows, strict=False):
+        reading = [layer for layer in chosen if not isinstance(layer, LookupTable)]
+        rows = data.rows(model, reading, self.samples) if data is not None else repeat(None)
+        for layer, settings in chosen.items():
             weight = _outputs_first(layer)
-            yield weight, settings, _inputs(layer, weight.shape, measured)
+            known = None if isinstance(layer, LookupTable) else _inputs(layer, weight.shape, next(rows))
+            yield weight, settings, known
 
 
 def _weight_refusal(layer: Layer, settings: Settings) -> str:

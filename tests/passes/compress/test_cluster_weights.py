@@ -170,6 +170,48 @@ def test_shared_weights_are_stored_once(build: Any) -> None:
     assert calls(model) == ["PaletteDecode"]
 
 
+LOOKUP = f"{HEAD} g (int64[7] t) => (float[7, 40] y) {{ a = Gather (e, t)  y = MatMul (a, w) }}"
+
+
+def lookup_model(build: Any, text: str = LOOKUP) -> ir.Model:
+    rng = np.random.default_rng(0)
+    weights = {
+        "e": rng.standard_normal((100, 40), np.float32),
+        "w": rng.standard_normal((40, 40), np.float32),
+    }
+    model: ir.Model = build(text, weights)
+    return model
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_tables_that_are_looked_up_are_clustered_where_asked_for(build: Any, data: bool) -> None:
+    feeds = {"t": np.arange(0, 98, 14)}
+    model = lookup_model(build)
+    dense = run_onnx(model, feeds)[0]
+    report = cluster(model, [feeds] if data else None, bits=8, layers=["Gather", "MatMul"])
+    assert [change.operator for change in report.changed] == ["MatMul", "Gather"]
+    assert calls(model).count("PaletteDecode") == 2
+    assert stored_bytes(model, "e") == 100 * 40 + 2 * 256 + 4 + 8 * 5
+    assert np.abs(run_onnx(model, feeds)[0] - dense).max() < 0.02 * np.ptp(dense)
+    assert cluster(lookup_model(build)).matched == 1
+
+
+def test_a_table_that_is_a_weight_too_stays(build: Any) -> None:
+    text = f"{HEAD} g (int64[7] t) => (float[7, 40] y) {{ a = Gather (w, t)  y = MatMul (a, w) }}"
+    report = cluster(lookup_model(build, text.replace("(e", "(w")), layers=["Gather", "MatMul"])
+    reasons = [refusal.reason for refusal in report.refused]
+    assert len(reasons) == 2
+    assert "is read by MatMul" in reasons[1]
+
+
+def test_names_of_tables_are_known_where_tables_are_clustered(build: Any) -> None:
+    named = LOOKUP.replace("a = Gather", "[embed] a = Gather")
+    options = {"nodes": {"embed": {"bits": 8}}}
+    make_pass("cluster-weights", options | {"layers": ["Gather"]}).check(lookup_model(build, named))
+    with pytest.raises(OptionError, match="no layer with weights has this name"):
+        make_pass("cluster-weights", options).check(lookup_model(build, named))
+
+
 def test_the_first_and_the_last_layers_may_have_bits_of_their_own(cnn: ir.Model) -> None:
     model = prepare(cnn)
     report = cluster(model, bits=3, first_bits=5, last_bits=6, min_elements=0)
