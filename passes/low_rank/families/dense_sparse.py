@@ -23,10 +23,9 @@ __all__ = ["curve", "factorise"]
 
 _COUNTS = (2, 4, 8, 16)  # non-zeros of a row that are tried
 _LEVELS = (0.25, 0.4, 0.55, 0.7, 0.85)  # of the dense weight's bytes
-_TURNS, _MORE_TURNS = 6, 40
-_RESTARTS = 4
-_PATIENCE = 6  # turns that gain less than 0.2 %
-_GAIN = 0.998
+_TURNS, _MORE_TURNS = 6, 100  # for the curve, and for the factors
+_PATIENCE = 3  # turns that gain less than 1 %
+_GAIN = 0.99
 _NOTHING = 1e-12  # of the energy: what is left of a weight that is found exactly
 
 
@@ -44,7 +43,7 @@ def curve(problem: Problem) -> Curve | None:
         return None
     moments = _moments(problem)
     energy = max(float(np.trace(moments)), 1e-300)
-    errors = [_learn(moments, rows, count, _TURNS, 1)[1] / energy for rows, count in sizes]
+    errors = [_learn(moments, rows, count, _TURNS)[1] / energy for rows, count in sizes]
     nbytes = np.array([_nbytes(problem, *size) for size in sizes], np.int64)
     work = np.array([rows * depth + outputs * count for rows, count in sizes], np.int64)
     return Curve("dense-sparse", sizes, nbytes, work, np.array(errors))
@@ -53,7 +52,7 @@ def curve(problem: Problem) -> Curve | None:
 def factorise(problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
     """The factors of one size; every row of `up` has exactly s non-zeros."""
     rows, count = size
-    codes, _ = _learn(_moments(problem), rows, count, _MORE_TURNS, _RESTARTS)
+    codes, _ = _learn(_moments(problem), rows, count, _MORE_TURNS)
     down = _combinations(codes) @ problem.matrix
     lengths = np.maximum(np.linalg.norm(down, axis=1), 1e-30)
     scale = np.sqrt(np.maximum(np.linalg.norm(codes, axis=0), 1e-30) / lengths)
@@ -99,38 +98,33 @@ def _combinations(codes: Array) -> Array:
     return np.asarray(np.linalg.solve(gram, codes.T))
 
 
-def _learn(moments: Array, rows: int, count: int, turns: int, restarts: int) -> tuple[Array, float]:
-    """(S [O, r], the energy that is lost), the best of some starts; the same on every machine."""
-    best, least = np.zeros((len(moments), rows)), np.inf
-    for seed in range(restarts):
-        codes, lost = _turns(moments, rows, count, turns, np.random.default_rng(seed))
-        if lost < least:
-            best, least = codes, lost
-        if least < _NOTHING * np.trace(moments):
-            break
-    return best, least
+def _learn(moments: Array, rows: int, count: int, turns: int) -> tuple[Array, float]:
+    """(S [O, r], the energy that is lost): matching pursuit and least squares in turns, the best codes met.
 
-
-def _turns(
-    moments: Array, rows: int, count: int, turns: int, random: np.random.Generator
-) -> tuple[Array, float]:
-    """Matching pursuit and least squares in turns; the best codes met."""
-    picked = random.choice(len(moments), rows, replace=False)
+    Where turns gain no more, a row of D starts again from what an output loses: K-SVD's way out of a local
+    minimum. All draws come from one seed, so that the result is the same on every machine.
+    """
+    random = np.random.default_rng(0)
     combinations = np.zeros((rows, len(moments)))
-    combinations[np.arange(rows), picked] = 1.0
-    best, least = np.zeros((len(moments), rows)), np.inf
-    idle = 0
+    combinations[np.arange(rows), random.choice(len(moments), rows, replace=False)] = 1.0
+    best, least, last, stuck = np.zeros((len(moments), rows)), np.inf, np.inf, 0
     for _ in range(turns):
         codes = _pursue(moments, combinations, count)
         combinations = _combinations(codes)
         residual = np.eye(len(moments)) - codes @ combinations
-        lost = np.einsum("op,pq,oq->o", residual, moments, residual, optimize=True)
-        idle = 0 if lost.sum() < _GAIN * least else idle + 1
-        if lost.sum() < least:
-            best, least = codes, float(max(lost.sum(), 0.0))
-        if idle > _PATIENCE or least < _NOTHING * np.trace(moments):
+        lost = np.maximum(np.einsum("oq,oq->o", residual @ moments, residual), 0.0)
+        total = float(lost.sum())
+        if total < least:
+            best, least = codes, total
+        if least < _NOTHING * np.trace(moments):
             break
+        stuck = 0 if total < _GAIN * last else stuck + 1
+        last = total
         _replace_idle(combinations, codes, lost)
+        if stuck >= _PATIENCE:
+            worst = np.argsort(-lost, kind="stable")[random.integers(min(5, len(lost)))]
+            combinations[random.integers(rows)] = residual[worst]
+            last, stuck = np.inf, 0
     return best, least
 
 
