@@ -49,8 +49,9 @@ class PaletteStrips(StoredStrips):
         self, b: Builder, pointers: dict[int, Pointer], strip: Any, at: Any, first: Any, steps: Any, to: Place
     ) -> None:
         work = _Work(self, b, [pointers[id(t)] for t in self.tensors], strip, to)
+        work.open()
         with b.loop(steps) as i:
-            work.step(b.let(at + i, "s"), b.let(first + i * (self.step // self.width), "k"), i)
+            work.step(b.let(at + i, "s"), b.let(first + i * self.inputs_of_step, "k"), i)
 
 
 @dataclass
@@ -61,41 +62,51 @@ class _Work:
     strip: Any
     to: Place
 
+    def open(self) -> None:
+        """Notes where the tables of the strip, or of each of its outputs, begin."""
+        s, b = self.strips, self.b
+        self.start: Any = int32(0)
+        table = s.blocks * s.entry_floats
+        if s.grouping == "strip":
+            self.start = b.let(self.pointers[2].load(self.strip) * table, "table")
+        elif s.grouping:
+            self.starts = b.stack("int32", s.width)
+            for output in range(0, s.width, s.d):
+                number = self.pointers[2].load(self.strip * s.width + output)
+                b.store(self.starts, output, number * table)
+
     def step(self, at: Any, first: Any, number: Any) -> None:
         """The step stored at `at`: inputs of the strip from `first`, step `number` of those decoded."""
         s, b = self.strips, self.b
-        count = codes_per_step(s.bits)
-        inputs = s.step // s.width
-        out = b.let(self.to.offset + number * (inputs * self.to.pitch), "to")
+        out = b.let(self.to.offset + number * (s.inputs_of_step * self.to.pitch), "to")
         _, steps, size = s.tensors[0].shape
         books = [
             PackedCodes(b, self.pointers[0], b.let((at + book * steps) * size), s.bits)
             for book in range(s.books)
         ]
-        for vector in range(count // SIDE_BY_SIDE):
+        table: Any = int32(0)
+        for vector in range(0, codes_per_step(s.bits), SIDE_BY_SIDE):
             codes = [b.stack("int32", SIDE_BY_SIDE) for _ in books]
             for slot, book in zip(codes, books, strict=True):
-                b.store(slot, 0, book.vector(vector * SIDE_BY_SIDE, SIDE_BY_SIDE))
-            with b.loop(SIDE_BY_SIDE) as i:
-                code = b.let((vector * SIDE_BY_SIDE + i) * s.d)
-                k = b.let(tir.truncdiv(code, int32(s.width)))
-                output = b.let(code - k * s.width)
-                table = self._table(b.let(first + k), output)
-                place = b.let(out + k * self.to.pitch + output)
-                indices = [b.let(slot.load(i) * s.d + table) for slot in codes]
-                self._add_up(indices, place)
+                b.store(slot, 0, book.vector(vector, SIDE_BY_SIDE))
+            for i in range(SIDE_BY_SIDE):
+                k, output = divmod((vector + i) * s.d, s.width)
+                if output == 0 or i == 0:
+                    table = self._table(first + k)
+                start = table + self.starts.load(output) if s.grouping == "output" else table
+                indices = [b.let(slot.load(i) * s.d + start) for slot in codes]
+                self._add_up(indices, out + k * self.to.pitch + output)
 
-    def _table(self, k: Any, output: Any) -> Any:
-        """Where the table for input k and an output of the strip begins, in floats."""
-        s, number = self.strips, int32(0)
-        if s.grouping:
-            which = self.strip if s.grouping == "strip" else self.strip * s.width + output
-            number = self.pointers[2].load(which) * s.blocks
-        if s.block:
-            number = number + tir.min(tir.truncdiv(k, int32(s.block)), int32(s.blocks - 1))
-        return self.b.let(number * s.entry_floats)
+    def _table(self, k: Any) -> Any:
+        """Where the tables for input k begin, in floats."""
+        s = self.strips
+        if not s.block:
+            return self.start
+        number = tir.min(tir.truncdiv(k, int32(s.block)), int32(s.blocks - 1))
+        return self.b.let(self.start + number * s.entry_floats)
 
     def _add_up(self, indices: list[Any], place: Any) -> None:
+        """Stores the d weights of one code, of all books."""
         s, b = self.strips, self.b
         book_floats = s.tensors[1].shape[1] * s.blocks * s.entry_floats
         total = None
