@@ -13,7 +13,7 @@ outputs keep, so the sets of channels that change places are searched for indepe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -104,6 +104,7 @@ class RearrangeChannels(LayerPass):
         orders = self._measure(ties, chosen, producers)
         for producer in producers:
             producer.tell(report)
+        report.notes += [_note(channels, producers, orders) for channels, _ in chosen]
         permute_constants(model, ties, orders)
 
     def _producers(
@@ -232,6 +233,16 @@ class _Producer:
     def _share(self, kept: float) -> str:
         measure = "squares" if self.target.score == "l2" else "magnitudes"
         return f"{kept / (self.total or 1):.1%} of the sum of {measure}"
+
+
+def _note(channels: ChannelSet, producers: Sequence[_Producer], orders: Mapping[int, Positions]) -> str:
+    """One set of channels: how many, whose outputs they are, and what these keep."""
+    own = [producer for producer in producers if producer.axis in channels.positions]
+    total = sum(producer.total for producer in own) or 1.0
+    before, after = (sum(values) / total for values in zip(*((p.before, p.after) for p in own), strict=True))
+    moved = "keep" if any(axis in orders for axis in channels.positions) else "stay, which keeps"
+    names = ", ".join(producer.name for producer in own)
+    return f"{len(channels)} channels given by {names} {moved} {after:.1%}, {before:.1%} as they were"
 
 
 def _joined(sets: Sequence[set[int]]) -> list[list[int]]:

@@ -122,6 +122,7 @@ def test_tied_channels_keep_what_is_best_for_all(build: Any) -> None:
     before = kept(model, "w1", 4, 0.5) + kept(model, "w2", 4, 0.5)
     report = rearrange(model)
     assert {entry.node for entry in report.changed} == {"one", "two"}
+    assert [note.split(" keep ")[0] for note in report.notes] == ["64 channels given by one, two"]
     assert kept(model, "w1", 4, 0.5) + kept(model, "w2", 4, 0.5) > before
     np.testing.assert_allclose(run_onnx(model, feeds)[0], expected, rtol=1e-4, atol=1e-4)
 
