@@ -23,7 +23,7 @@ __all__ = ["LARGEST_AXIS", "Axis", "GroupedWeight", "Merge", "Part", "Pin", "Pos
 Axis = tuple[ir.Value, int]
 """A value and one of its axes, counted from the front."""
 Positions = npt.NDArray[np.int64]
-LARGEST_AXIS = 1 << 20
+LARGEST_AXIS = 1 << 18
 """Longer axes stay as they are: no layer has as many channels, and each takes memory here."""
 
 

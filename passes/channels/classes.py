@@ -18,6 +18,8 @@ from .axes import Axis, Merge, Positions, Ties
 
 __all__ = ["ChannelSet", "Classes", "components"]
 
+_MOST_POSITIONS = 1 << 22
+
 
 @dataclass(frozen=True)
 class ChannelSet:
@@ -67,7 +69,12 @@ class Classes:
         for pin in self._ties.pins:
             if pin.positions is None:
                 whole.setdefault(self._ties.root(pin.axis), pin.reason)
-        return whole
+        left = sorted({self._ties.root(n) for n in range(len(self._ties.sizes))} - set(whole))
+        # the shortest axes first: real networks stay far below, a file may claim anything
+        left.sort(key=lambda root: self._ties.sizes[root])
+        lengths = np.cumsum([self._ties.sizes[root] for root in left])
+        too_many = left[int(np.searchsorted(lengths, _MOST_POSITIONS, side="right")) :]
+        return whole | dict.fromkeys(too_many, f"all axes together are longer than {_MOST_POSITIONS}")
 
     def _at(self, axis: int, positions: Positions) -> Positions:
         """Numbers of positions of `axis`, which has some that are free."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from gossamer.passes.channels import axes, classes
 from gossamer.passes.channels.classes import Classes, components
 from gossamer.passes.channels.permuting import axis_orders, permute_constants
 from gossamer.passes.channels.reading import read_ties
@@ -173,6 +174,18 @@ def test_operators_keep_results_when_channels_move(build: Build, operator: str) 
     permute_constants(model, ties, axis_orders(ties, chosen))
     assert not np.array_equal(values(model, "a"), first)
     np.testing.assert_allclose(run_onnx(model, feeds)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_axes_that_are_too_long_stay(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        HEAD + "g (float[1, 3] x) => (float[1, 2] y) { s = MatMul(x, a) t = MatMul(s, c) y = MatMul(t, b) }"
+    )
+    model = build(text, {"a": ones(3, 6), "c": ones(6, 9), "b": ones(9, 2)})
+    assert sets_of(model) == [6, 9]
+    monkeypatch.setattr(classes, "_MOST_POSITIONS", 10)
+    assert sets_of(model) == [6]
+    monkeypatch.setattr(axes, "LARGEST_AXIS", 5)
+    assert sets_of(model) == []
 
 
 def values(model: ir.Model, name: str) -> Any:
