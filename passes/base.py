@@ -48,6 +48,8 @@ class Pass(ir.passes.InPlacePass):
     exact: ClassVar[bool]
     calibrated: ClassVar[bool] = False
     """Whether the pass measures activations on calibration data where there is any."""
+    compares: ClassVar[bool] = False
+    """Whether the pass is given the model as it was before the first lossy pass, as `context.source`."""
     context: ClassVar[Context] = Context()
     """What the pass runs with: no option of its own, set by `within`."""
 

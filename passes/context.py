@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from .activations import Calibration
 
 __all__ = ["Context"]
@@ -20,11 +22,12 @@ class Context:
     """Where and on what data passes run.
 
     `calibration` is None where the user gave no sample inputs. `notify` is called with a text for each layer
-    that is done.
+    that is done. `source` is the model before the first lossy pass, for passes that compare with it.
     """
 
     calibration: Calibration | None = None
     notify: Callable[[str], None] | None = None
+    source: ir.Model | None = None
 
     def map(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -68,6 +69,7 @@ def _run_stages(
 ) -> tuple[list[PassReport], list[OutputCheck]]:
     """The clean model shows whether the options of all further passes fit it, before any of them works."""
     clean = sum(step.stage == "clean" for step in passes)
+    steps.keep_source = any(step.compares for step in passes)
     reports, checks = list[PassReport](), list[OutputCheck]()
     for part in (passes[:clean], passes[clean:]):
         if part and part[0].stage != "clean":
@@ -103,6 +105,8 @@ class _Steps:
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done, self._label = progress, total, 0, ""
+        self.keep_source = False
+        self.source: ir.Model | None = None
 
     def start(self, label: str) -> None:
         self._label = label
@@ -127,7 +131,10 @@ def _run_all(passes: Sequence[Pass], model: ir.Model, steps: _Steps) -> list[Pas
     reports = list[PassReport]()
     for step in passes:
         steps.start(step.pass_name())
-        reports.append(_run(step, model))
+        if steps.keep_source and steps.source is None and not step.exact:
+            steps.source = model.clone()  # it shares the tensors
+        bound = step.within(replace(step.context, source=steps.source)) if step.compares else step
+        reports.append(_run(bound, model))
         steps.end(step.pass_name())
     return reports
 

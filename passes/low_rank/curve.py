@@ -22,7 +22,8 @@ class Curve:
 
     `sizes` are what the family needs to know of each (a rank), `nbytes` is what would be stored, `work` the
     multiply-adds for one output pixel or row, `errors` the energy that the layer's outputs lose, as a share
-    of theirs. `basis` is what the family keeps to make factors without computing it again.
+    of theirs. `basis` [..., greatest rank] is what a family whose sizes are ranks keeps for
+    its factors.
     """
 
     family: str
@@ -44,4 +45,6 @@ class Curve:
             return None
         sizes = [self.sizes[int(i)] for i in kept]
         picked = (self.nbytes[kept], self.work[kept], self.errors[kept])
-        return Curve(self.family, sizes, *picked, self.basis, self.spectrum)
+        most = max(size[0] for size in sizes)
+        basis = None if self.basis is None else np.ascontiguousarray(self.basis[:, :most])
+        return Curve(self.family, sizes, *picked, basis, self.spectrum)

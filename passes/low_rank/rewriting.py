@@ -21,7 +21,7 @@ from .batched_products import split_by_blocks
 from .constants import add_constant, drop_unused
 from .factors import AnyFactors, BlockFactors, Factors
 
-__all__ = ["bias_of", "split_layers"]
+__all__ = ["add_product", "bias_of", "split_layers"]
 
 
 def split_layers(model: ir.Model, layers: Sequence[Layer], factors: AnyFactors) -> None:
@@ -39,6 +39,28 @@ def split_layers(model: ir.Model, layers: Sequence[Layer], factors: AnyFactors) 
     if factors.stored is not None:
         shape = factors.up.shape
         store_weight(model, Layer(layers[0].node, up, rows_are_outputs), factors.stored, shape)
+
+
+def add_product(model: ir.Model, layer: Layer, factors: Factors) -> None:
+    """`layer` and, added to its result, the product of `factors`: `name.down`, `name.up`, `name.sum`."""
+    graph, node = model.graph, layer.node
+    name, output = node.name or "layer", node.outputs[0]
+    turned = layer.rows_are_outputs
+    down = add_constant(graph, f"{name}.down.weight", _oriented(factors.down, turned))
+    up = add_constant(graph, f"{name}.up.weight", _oriented(factors.up, turned))
+    kept = [a for a in node.attributes.values() if a.name != "beta"]
+    first = ir.Node("", node.op_type, [node.inputs[0], down], name=f"{name}.down", num_outputs=1)
+    second = ir.Node("", node.op_type, [first.outputs[0], up], kept, name=f"{name}.up", num_outputs=1)
+    _share_attributes(second, first, factors, turned)
+    total = ir.Node("", "Add", [output, second.outputs[0]], name=f"{name}.sum", num_outputs=1)
+    for part in (first, second, total):
+        part.outputs[0].name, part.outputs[0].type = f"{part.name}.out", output.type
+    second.outputs[0].shape = total.outputs[0].shape = output.shape
+    graph.insert_after(node, [first, second, total])
+    given, result = output.name, total.outputs[0]
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    total.replace_input_with(0, output)
+    output.name, result.name = f"{name}.decoded", given
 
 
 def bias_of(layer: Layer) -> np.ndarray | None:
@@ -62,12 +84,7 @@ def _split(graph: ir.Graph, layer: Layer, down: ir.Value, up: ir.Value, factors:
     first = ir.Node("", node.op_type, [node.inputs[0], down], name=f"{name}.down", num_outputs=1)
     middle = first.outputs[0]
     middle.name, middle.type = f"{name}.middle", node.outputs[0].type
-    if node.op_type == "Conv":
-        _share_windows(node, first, factors)
-    elif node.op_type == "Gemm":
-        _move(node, first, "transA")
-        if layer.rows_are_outputs:
-            first.attributes.add(ir.AttrInt64("transB", 1))
+    _share_attributes(node, first, factors, layer.rows_are_outputs)
     middle.shape = _middle_shape(node, factors)
     graph.insert_before(node, first)
     node.name = f"{name}.up"
@@ -77,6 +94,16 @@ def _split(graph: ir.Graph, layer: Layer, down: ir.Value, up: ir.Value, factors:
         old = node.inputs[2]
         node.replace_input_with(2, add_constant(graph, f"{name}.up.bias", given + shift))
         drop_unused(graph, old)
+
+
+def _share_attributes(node: ir.Node, first: ir.Node, factors: Factors, rows_are_outputs: bool) -> None:
+    """Move what concerns the input from `node`, the second, to `first`."""
+    if node.op_type == "Conv":
+        _share_windows(node, first, factors)
+    elif node.op_type == "Gemm":
+        _move(node, first, "transA")
+        if rows_are_outputs:
+            first.attributes.add(ir.AttrInt64("transB", 1))
 
 
 def _share_windows(node: ir.Node, first: ir.Node, factors: Factors) -> None:

@@ -13,29 +13,23 @@ from ..factors import Factors, balanced
 from ..principal import principal_outputs
 from ..problem import Problem, Single
 
-__all__ = ["curve", "factorise"]
+__all__ = ["curve", "directions", "factorise"]
 
 
 def curve(problem: Problem) -> Curve | None:
     """Every rank below the break-even O * K / (O + K)."""
+    return directions(problem).below(4 * problem.outputs * problem.depth, problem.outputs * problem.depth)
+
+
+def directions(problem: Problem) -> Curve:
+    """Every rank."""
     basis, energies = principal_outputs(problem)
     tails = np.cumsum(energies[::-1])[::-1]
     ranks = np.arange(1, len(energies) + 1)
     costs = ranks * (problem.outputs + problem.depth)
     errors = np.append(tails[1:], 0.0) / max(tails[0], 1e-300)
-    useful = int(np.count_nonzero(costs < problem.outputs * problem.depth))
-    if not useful:
-        return None
-    kept = slice(useful)
-    return Curve(
-        "svd",
-        [(int(rank),) for rank in ranks[kept]],
-        4 * costs[kept],
-        costs[kept],
-        errors[kept],
-        basis[:, kept].astype(np.float32),
-        np.sqrt(energies),
-    )
+    sizes = [(int(rank),) for rank in ranks]
+    return Curve("svd", sizes, 4 * costs, costs, errors, basis.astype(np.float32), np.sqrt(energies))
 
 
 def factorise(problem: Problem, size: tuple[int, ...], basis: Single | None) -> Factors:
