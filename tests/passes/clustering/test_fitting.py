@@ -43,7 +43,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"books": 2, "bits": 2},
     {"lut": "int8"},
     {"lut": "float32"},
-    {"lut": "int8", "books": 2, "group_rows": 8, "channel_scale": True},
+    {"lut": "int8", "books": 2, "group_rows": 16},
 ]
 
 
@@ -81,8 +81,8 @@ def test_every_index_is_the_nearest_of_the_rounded_entries(bits: int, lut: Any) 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_more_bits_lose_less(options: dict[str, Any]) -> None:
     weight = drawn(32, 64)
-    errors = [fit_palette(weight, Settings(**options | {"bits": bits})).error for bits in (2, 4, 6)]
-    assert errors[0] > errors[1] > errors[2]
+    few, many = (fit_palette(weight, Settings(**options | {"bits": bits})).error for bits in (2, 5))
+    assert many < few / 2
 
 
 def test_finer_tables_and_scales_lose_less() -> None:
