@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .low_rank.problem import Problem
-from .pruning_scores import Score, importances
+from .pruning_scores import DATA_FREE, Score, importances
 from .refitting import Refitter
 from .sparsity_pattern import BlockPattern, Pattern
 
@@ -108,9 +108,11 @@ def _dense(problem: Problem) -> Array:
 
 
 def _importances(problem: Problem, request: Request, dense: Array) -> Array:
-    score = "magnitude" if problem.rows is None else request.score
+    score, needless = request.score, request.score in DATA_FREE
+    if problem.rows is None and not needless:
+        score, needless = "relative", True
     columns = request.pattern.columns if isinstance(request.pattern, BlockPattern) else 1
-    return importances(dense, score, None if score == "magnitude" else problem.moments(), columns)
+    return importances(dense, score, None if needless else problem.moments(), columns)
 
 
 def _error(weight: Array, target: Array, moments: Array) -> float:

@@ -35,7 +35,7 @@ from ..layer_bias import shift_bias, takes_bias
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
 from ..low_rank.problem import Problem
 from ..pruning_budget import blocks_lost
-from ..pruning_scores import Score
+from ..pruning_scores import DATA_FREE, Score
 from ..pruning_weights import Pruned, Request, block_scores, prune_weight
 from ..report import PassReport
 from ..sparsity_pattern import parse_pattern
@@ -74,11 +74,12 @@ class Prune(LayerPass):
     hold few weights and lose most. The last blocks of a layer are smaller where its outputs are no multiple
     of the pattern's rows; only a pattern that `nodes` gives one layer by its name must fit.
 
-    `score` says what matters: weights by their `magnitude`, times the `activation` they meet, or the error
-    that is left when others make up for them (`second-order`). `refit` fits the weights that stay to the
-    outputs of the layer before pruning; `damping` is how much that holds them where they were. With
-    it, blocks go in `rounds`, ranked again after each by the weights that have made up for the last. Without
-    calibration data magnitudes decide, nothing is fitted, and the report says so.
+    `score` says what matters: weights by their `magnitude`, that `relative` to others of their output, that
+    times the `activation` they meet, or the error left when others make up for them (`second-order`). `refit`
+    fits the weights that stay to the outputs of the layer before pruning; `damping` is how much that holds
+    them where they were. With it, blocks go in `rounds`, ranked again after each by the weights that have
+    made up for the last. Without calibration data nothing is fitted, `relative` stands for the last two
+    scores, and the report says so.
     """
 
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -156,10 +157,10 @@ class Prune(LayerPass):
         """Prune in place; each layer is changed, or refused with a reason."""
         jobs = self._jobs(model, report)
         data = self.context.calibration
-        if data is None and any(job.settings.refit or job.settings.score != "magnitude" for job in jobs):
+        if data is None and any(job.settings.refit or job.settings.score not in DATA_FREE for job in jobs):
             report.notes.append(
-                "without calibration data (convert --calibrate) magnitudes decide, and the weights that stay "
-                "are not fitted again"
+                "without calibration data (convert --calibrate) the weights alone decide what goes, and "
+                "those that stay are not fitted again"
             )
         source = model.clone()
         if self.scope == "global":

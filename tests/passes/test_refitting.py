@@ -76,6 +76,14 @@ def test_the_spread_of_what_stays_is_the_diagonal_of_its_inverse_moments() -> No
         np.testing.assert_allclose(spread[keep], np.diag(inverse), rtol=1e-9)
 
 
+def test_a_relative_score_does_not_mind_the_scale_of_an_output() -> None:
+    weight = np.random.default_rng(7).standard_normal((4, 6))
+    scores = importances(weight, "relative", None)
+    np.testing.assert_allclose(scores.mean(axis=1), 1)
+    np.testing.assert_allclose(scores, importances(weight * [[1], [8], [0.1], [5]], "relative", None))
+    assert not importances(np.zeros((2, 3)), "relative", None).any()
+
+
 def test_an_activation_score_is_the_error_of_outputs_where_inputs_are_uncorrelated() -> None:
     rng = np.random.default_rng(0)
     weight, moments = rng.standard_normal((4, 6)), np.diag(rng.random(6) + 0.1)
@@ -105,7 +113,7 @@ def outputs(problem: Problem, weight: Any, shift: Any) -> Array:
     return np.asarray(problem.rows.astype(np.float64) @ weight.reshape(len(weight), -1).T + shift)
 
 
-@pytest.mark.parametrize("score", ["magnitude", "activation", "second-order"])
+@pytest.mark.parametrize("score", ["magnitude", "relative", "activation", "second-order"])
 @pytest.mark.parametrize("pattern", ["element", "4x1", "2x2", "2:4"])
 def test_a_refit_lowers_the_error_of_outputs_and_keeps_zeros(pattern: str, score: Any) -> None:
     rng = np.random.default_rng(3)
