@@ -40,7 +40,9 @@ def can_swizzle(isa: Isa) -> bool:
 
 def swizzle(isa: Isa, table: Any, index: Any) -> Any:
     """`table[index]` in every lane: 16 uint8 picked by 16 uint8 below 16."""
-    return tir.call_llvm_pure_intrin("uint8x16", _SWIZZLE[isa.target.family], table, index)
+    relaxed = "+relaxed-simd" in isa.features
+    name = "llvm.wasm.relaxed.swizzle" if relaxed else _SWIZZLE[isa.target.family]
+    return tir.call_llvm_pure_intrin("uint8x16", name, table, index)
 
 
 def repeated(vector: Any, lanes: int, times: int) -> Any:
