@@ -30,6 +30,7 @@ def test_an_own_pass_replaces_options_of_the_base(tmp_path: Path) -> None:
         "pattern": "element",
         "layers": ["Conv", "Gemm", "MatMul"],
         "kernels": "all",
+        "score": "relative",
     }
 
 
