@@ -146,6 +146,7 @@ def edges() -> list[Case]:
     return [
         *found,
         convolution(48, 64, (1, 1), 4),
+        convolution(65, 33, (1, 1), 3, scaled=True, batch=2, epilogue="relu"),
         convolution(64, 72, (16, 16), 4, scaled=True, epilogue="residual-relu", **three),
         convolution(65, 67, (13, 15), 3, bias=False, batch=2, **three),
         convolution(33, 40, (20, 19), 4, strides=[2, 2], **three),
