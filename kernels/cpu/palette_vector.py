@@ -17,6 +17,7 @@ from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
 from .code_lookup import TableLookup
+from .code_order import code_order
 from .epilogue import evaluate
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
@@ -101,8 +102,8 @@ class _Panel:
     ) -> None:
         self.kernel, self.b, self.pointers, self.width = kernel, b, pointers, width
         self.rows = kernel.out.shape[0]
-        self.steps = kernel.lookup.vectors // width
-        self.chains = max(1, min(self.steps, _SUMS // (width * self.rows)))
+        self.order = code_order(kernel.lookup, width)
+        self.chains = max(1, min(self.order.steps, _SUMS // (width * self.rows)))
         self.panel = panel
         self.tile = RegisterTile(b, self.rows * self.chains, width, b.isa.lanes)
 
@@ -114,7 +115,7 @@ class _Panel:
         k, b = self.kernel, self.b
         self.tile.start()
         lookup, segments = k.lookup, k.segments
-        book_items = sum(n * self._groups(length) for n, length in segments.runs) * lookup.items
+        book_items = sum(n * self.order.groups(length) for n, length in segments.runs) * lookup.items
         code = b.let(self.panel * (segments.books * book_items), "c")
         table = int32(0)
         if k.group < k.out.shape[1]:
@@ -129,7 +130,7 @@ class _Panel:
     def _book(self, code: Any, table: Any) -> None:
         lookup, first, tables = self.kernel.lookup, 0, 0
         for count, length in self.kernel.segments.runs:
-            items = self._groups(length) * lookup.items
+            items = self.order.groups(length) * lookup.items
             with self.b.loop(count) as i:
                 self._segment(
                     self.b.let(code + i * items),
@@ -139,34 +140,29 @@ class _Panel:
                 )
             code, tables, first = code + count * items, tables + count, first + count * length
 
-    def _groups(self, length: int) -> int:
-        return -(-length // self.steps)
-
     def _segment(self, code: Any, table: Any, first: Any, length: int) -> None:
         """`length` inputs from `first`, their codes at `code`."""
         k, b = self.kernel, self.b
         opened = k.lookup.open(b, self.pointer(k.tables), b.let(table))
-        whole, rest = divmod(length, self.steps)
-        with b.loop(whole) as g:
-            self._group(b.let(code + g * k.lookup.items), opened, b.let(first + g * self.steps), self.steps)
-        if rest:
-            self._group(b.let(code + whole * k.lookup.items), opened, first + whole * self.steps, rest)
+        for visit in self.order.visits(length):
+            with b.loop(visit.groups) as g:
+                at = b.let(code + (g + visit.group) * k.lookup.items)
+                self._group(at, opened, b.let(first + visit.first + g * visit.stride), visit.steps)
 
-    def _group(self, code: Any, table: Any, first: Any, steps: int) -> None:
-        """`steps` inputs from `first`, whose codes are one group."""
+    def _group(self, code: Any, table: Any, first: Any, steps: range) -> None:
+        """The inputs from `first` whose codes are these steps of one group."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         entry = k.lookup.look(b, self.pointer(k.codes), code, table)
         left = self.pointer(k.left)
-        for step in range(steps):
+        for i, step in enumerate(steps):
             scalars = [
-                tir.Broadcast(left.load(first + (m * k.left.shape[1] + step)), lanes)
-                for m in range(self.rows)
+                tir.Broadcast(left.load(first + (m * k.left.shape[1] + i)), lanes) for m in range(self.rows)
             ]
             for j in range(self.width):
                 weights = entry(step * self.width + j)
                 weights = weights if self.rows == 1 else b.hold(weights)
                 for m, scalar in enumerate(scalars):
-                    row = m * self.chains + step % self.chains
+                    row = m * self.chains + i % self.chains
                     self.tile.set(row, j, b.isa.multiply_add(weights, scalar, self.tile.get(row, j)))
 
     def store(self) -> None:
