@@ -5,7 +5,7 @@ model of which only the first blocks were loaded.
 
 A block holds, each part from a whole number of 64 bytes on:
 
-    right  float16 [rank, inputs]           inputs in whole steps
+    right  float16 [steps, rank, 8]         8 inputs, which are a step
     left   float16 [strips, rank, width]
     signs  uint8 [strips, steps, width]     bit i: input i of the step, 1 is minus
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, Pointer, constant, scalar_type, vector_type
+from .builder import Builder, Pointer, constant, int32, scalar_type, vector_type
 from .decoded_panels import Place, StoredStrips
 from .half import load_half
 from .register_tile import RegisterTile
@@ -26,6 +26,7 @@ __all__ = ["STEP_INPUTS", "UNIT", "BitStackStrips", "aligned"]
 
 STEP_INPUTS = 8
 """Inputs of a step: their signs are one byte for each output."""
+_PART = 32  # steps that all blocks are added to before the next ones
 UNIT = 64
 """Bytes that places of blocks, and of their parts, are multiples of."""
 
@@ -38,7 +39,7 @@ def aligned(size: int) -> int:
 @dataclass(eq=False)
 class BitStackStrips(StoredStrips):
     """`tensors`: all weights, as uint8 and as uint16; the table int32 [1 + blocks] of how many blocks there
-    are and where they lie, in units; and factors of the inputs float32 [inputs], times 2 ** 112."""
+    are and where they lie, in units; and the right factors, made float32 [blocks, steps, rank, 8]."""
 
     rank: int
     inputs: int  # in whole steps
@@ -67,15 +68,19 @@ class BitStackStrips(StoredStrips):
         self, b: Builder, pointers: dict[int, Pointer], strip: Any, at: Any, first: Any, steps: Any, to: Place
     ) -> None:
         work = _Work(self, b, [pointers[id(t)] for t in self.tensors], strip, to)
-        zero = constant(0.0, "float32", self.width)
-        with b.loop(steps) as i:
-            for j in range(STEP_INPUTS):
-                b.store(to.pointer, to.offset + (i * STEP_INPUTS + j) * to.pitch, zero)
-        table = work.pointers[2]
-        with b.loop(b.let(table.load(0), "blocks")) as number:
-            work.open(b.let(table.load(number + 1), "block"))
-            with b.loop(steps) as i:
-                work.step(b.let(at + i), b.let(first + i * STEP_INPUTS), b.let(i * STEP_INPUTS))
+        zero, table = constant(0.0, "float32", self.width), work.pointers[2]
+        blocks = b.let(table.load(0), "blocks")
+        # a part at a time, which stays in the first-level cache from block to block
+        with b.loop(b.let(tir.truncdiv(steps + (_PART - 1), int32(_PART)), "parts")) as part:
+            start = b.let(part * _PART, "start")
+            count = b.let(tir.min(steps - start, int32(_PART)), "count")
+            with b.loop(count, start) as i:
+                for j in range(STEP_INPUTS):
+                    b.store(to.pointer, to.offset + (i * STEP_INPUTS + j) * to.pitch, zero)
+            with b.loop(blocks) as number:
+                work.open(b.let(table.load(number + 1), "block"), number)
+                with b.loop(count, start) as i:
+                    work.step(b.let(at + i), b.let(first + i * STEP_INPUTS), b.let(i * STEP_INPUTS))
 
 
 class _Work:
@@ -88,11 +93,13 @@ class _Work:
         self.left = RegisterTile(b, strips.rank, 1, strips.width)
         self.sums = RegisterTile(b, STEP_INPUTS, 1, strips.width)
         self.block: Any = None
+        self.right: Any = None
 
-    def open(self, block: Any) -> None:
-        """Loads the left factors of the strip from the block at `block`, in units."""
+    def open(self, block: Any, number: Any) -> None:
+        """Loads the left factors of the strip from block `number`, which lies at `block`, in units."""
         s, b = self.strips, self.b
         self.block = block
+        self.right = b.let(number * (s.rank * s.inputs), "right")
         start = b.let(block * (UNIT // 2) + (self.strip * (s.rank * s.width) + s.left_at // 2))
         for r in range(s.rank):
             self.left.set(r, 0, load_half(b, self.pointers[1], start + r * s.width, s.width))
@@ -100,15 +107,11 @@ class _Work:
     def step(self, at: Any, first: Any, place: Any) -> None:
         """Adds the inputs from `first`, whose signs are step `at` of all, to `place` of the panel."""
         s, b, width = self.strips, self.b, self.strips.width
-        right = b.let(self.block * (UNIT // 2) + first)
-        factors = b.hold(self.pointers[3].load(first, STEP_INPUTS))
-        scalars = b.stack("float32", STEP_INPUTS)
+        right = b.let(self.right + first * s.rank)
         self.sums.start()
         for r in range(s.rank):
-            row = load_half(b, self.pointers[1], right + r * s.inputs, STEP_INPUTS, factors)
-            b.store(scalars, 0, row)
             for j in range(STEP_INPUTS):
-                scalar = scalars.load(j)
+                scalar = self.pointers[3].load(right + (r * STEP_INPUTS + j))
                 scalar = scalar if width == 1 else tir.Broadcast(scalar, width)
                 self.sums.set(j, 0, b.isa.multiply_add(self.left.get(r, 0), scalar, self.sums.get(j, 0)))
         signs = self.pointers[0].load(self.block * UNIT + (at * width + s.signs_at), width)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...cpu.bit_stack_factors import BitStackFactors
 from ...cpu.bit_stack_strips import STEP_INPUTS, BitStackStrips, aligned
 from ...cpu.half import HALF_FACTOR, half_bits
 from ...cpu.tensor import Tensor
@@ -43,7 +44,11 @@ def store_strips(
     halves = Tensor(name, "uint16", (everything.size // 2,), (1,), "weight", everything)
     factors = np.zeros(inputs, np.float32)
     factors[: len(stack.columns)] = stack.columns * np.float32(HALF_FACTOR)
-    form.tensors = (everything, halves, table, state.pool.add(f"{name}.columns", factors))
+    columns = state.pool.add(f"{name}.columns", factors)
+    shape = (len(blocks), inputs // STEP_INPUTS, rank, STEP_INPUTS)
+    right = state.new_tensor(f"{name}.right", "float32", shape)
+    state.steps.append(BitStackFactors(halves, table, columns, right))
+    form.tensors = (everything, halves, table, right)
     return StoredWeight(form, f"bit stack of {len(blocks)} blocks, rank {rank}", stored)
 
 
@@ -57,6 +62,7 @@ def _block(form: BitStackStrips, stack: BitStack, number: int, outputs: Array) -
     minus = np.zeros((form.strips, form.width, form.inputs), np.uint8)
     minus[:, :, : stack.right.shape[2]] = stack.minus[number][rows]
     signs = np.packbits(minus, axis=2, bitorder="little")
-    parts = (right, left.transpose(0, 2, 1), signs.transpose(0, 2, 1))
+    steps = right.reshape(form.rank, -1, STEP_INPUTS).transpose(1, 0, 2)
+    parts = (steps, left.transpose(0, 2, 1), signs.transpose(0, 2, 1))
     data = [np.ascontiguousarray(part).tobytes() for part in parts]
     return b"".join(part + bytes(aligned(len(part)) - len(part)) for part in data)
