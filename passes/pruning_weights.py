@@ -65,10 +65,10 @@ def prune_weight(problem: Problem, request: Request) -> Pruned:
     """
     dense, shape = _dense(problem), problem.weight.shape
     if problem.rows is None or not request.refit:
-        keep = _keep(request, _importances(problem, request, dense), shape)
-        bare = np.where(keep, dense, 0)
-        error = None if problem.rows is None else _error(bare, dense, problem.moments())
-        return Pruned(bare.astype(np.float32).reshape(shape), error=error, unfitted=error)
+        keep = _keep(request, _importances(problem, request, dense), shape).reshape(shape)
+        bare = np.where(keep, problem.weight, np.float32(0))
+        error = None if problem.rows is None else _error(bare.reshape(dense.shape), dense, problem.moments())
+        return Pruned(bare, error=error, unfitted=error)
     refitter = Refitter(problem.matrix, problem.moments())
     weight, keep = refitter.target, np.ones(dense.shape, bool)
     for share in _schedule(request):

@@ -162,7 +162,7 @@ class Prune(LayerPass):
                 "without calibration data (convert --calibrate) the weights alone decide what goes, and "
                 "those that stay are not fitted again"
             )
-        source = model.clone()
+        source = model.clone() if data is not None else model
         if self.scope == "global":
             jobs = self._with_budget(jobs, _problems(source, jobs, data))
         originals = data.rows(source, _same(source, jobs)) if data is not None else None
