@@ -22,15 +22,15 @@ from gossamer.runtime.errors import ModelError, OptionError
 FORMAT = find_format("palette")
 
 
-def decode_with_onnxruntime(parts: Mapping[str, Array]) -> Array:
+def decode_with_onnxruntime(parts: Mapping[str, Array], opset: int = FUNCTION_OPSET) -> Array:
     """Run the function over the parts as initializers, as a converted file does."""
     initializers = [onnx.numpy_helper.from_array(parts[name], name) for name in FORMAT.parts]
     node = onnx.helper.make_node(FORMAT.operator, list(FORMAT.parts), ["W"], domain=DOMAIN)
     info = onnx.helper.make_tensor_value_info("W", 1, [None] * len(parts["shape"]))
     model = onnx.helper.make_model(
         onnx.helper.make_graph([node], "g", [], [info], initializers),
-        functions=[ir.to_proto(FORMAT.function())],
-        opset_imports=[onnx.helper.make_opsetid("", FUNCTION_OPSET), onnx.helper.make_opsetid(DOMAIN, 1)],
+        functions=[ir.to_proto(FORMAT.function(opset))],
+        opset_imports=[onnx.helper.make_opsetid("", opset), onnx.helper.make_opsetid(DOMAIN, 1)],
         ir_version=10,
     )
     onnx.checker.check_model(model)
@@ -102,6 +102,12 @@ def test_onnxruntime_decodes_the_same_bits(case: tuple[PaletteForm, dict[str, Ar
     decoded = decode_with_onnxruntime(parts)
     assert decoded.shape == form.shape
     assert decoded.tobytes() == FORMAT.decode(parts).tobytes()
+
+
+@pytest.mark.parametrize("opset", [18, 20, 21, 23])
+def test_every_opset_since_18_decodes_the_same(opset: int) -> None:
+    parts = random_palette(PaletteForm((13, 7, 3), 3, 2, 2, 4, 5), np.int8, scaled=True)
+    assert decode_with_onnxruntime(parts, opset).tobytes() == FORMAT.decode(parts).tobytes()
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
