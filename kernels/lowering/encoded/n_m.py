@@ -28,8 +28,9 @@ from .base import ProductKernel
 
 __all__ = ["product_kernel"]
 
-# Time of a stored weight over that of a dense one in cache, by lanes. 16 was measured with AVX-512 on Zen 4: 2:4
-# takes 0.80 to 0.91 of the dense time, 1:4 0.44 to 0.53. 4 in Node: 1.05 to 1.45, 0.68 to 0.78. 8 is a guess.
+# Time of a stored weight over that of a dense one in cache, by lanes. 16 was measured with AVX-512 on Zen 4:
+# 2:4 takes 0.80 to 0.91 of the dense time, 1:4 0.44 to 0.53. 4 in Node: 1.05 to 1.45, 0.68 to 0.78. 8 is a
+# guess.
 _COST = {16: 1.8, 8: 2.0, 4: 2.8}
 _FEW_ROWS = 4  # take the time of the weight's bytes, where it does not fit the cache
 _BEYOND_CACHE = 0.55  # of the time: 2:4 took 0.72 to 0.81 in Node

@@ -22,6 +22,8 @@ def whole_rows(strips: Sequence[Array], inputs: int) -> Array | None:
     """
     found = []
     for strip in strips:
+        if len(strip) != inputs:
+            return None
         output = np.where(strip[0] == ANY, ANY, strip[0] // inputs)
         wanted = np.where(output == ANY, ANY, output * inputs + np.arange(inputs)[:, None])
         if not np.array_equal(strip, wanted):

@@ -59,6 +59,27 @@ def linear(
     return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
 
 
+def convolution(
+    channels: int,
+    outputs: int,
+    size: int,
+    kernel: int = 1,
+    group: int = 16,
+    kept: float = 0.8,
+    *,
+    epilogue: str = "",
+    seed: int = 0,
+) -> Case:
+    """Images of `size` x `size` and groups, padded to as many pixels."""
+    case = Case(f"convolution{tuple(locals().values())}")
+    x = case.feed(random_array(seed, 1, channels, size, size))
+    stored = stored_groups(outputs, channels * kernel * kernel, group, kept, seed)
+    shape = np.array([outputs, channels, kernel, kernel], np.int64)
+    w = case.stored(Stored(stored.format, {**stored.parts, "shape": shape}))
+    y = case.add("Conv", x, w, case.weight(random_array(seed, outputs)), pads=[kernel // 2] * 4)
+    return case.give(add_epilogue(case, y, epilogue, (1, outputs, 1, 1), seed))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Few rows mostly."""
@@ -91,4 +112,10 @@ def edges() -> list[Case]:
         linear(1, 40, 20, 16, 0.0),
         linear(2, 96, 18, 16, 0.1, epilogue="scale"),
         linear(20, 70, 33, 32),
+        linear(33, 256, 40, 128, 0.7, epilogue="gelu"),
+        convolution(32, 24, 9, epilogue="relu"),
+        convolution(40, 9, 7, 1, 32, 0.9),
+        convolution(12, 17, 8, 3, 64, epilogue="residual"),
+        convolution(20, 6, 12, 3, 16, 1.0, seed=1),
+        convolution(5, 8, 5, 5, 128, 0.6),
     ]

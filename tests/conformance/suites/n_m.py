@@ -54,6 +54,27 @@ def linear(
     return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
 
 
+def convolution(
+    channels: int,
+    outputs: int,
+    size: int,
+    kernel: int = 1,
+    pattern: tuple[int, int] = (2, 4),
+    *,
+    epilogue: str = "",
+    seed: int = 0,
+) -> Case:
+    """Images of `size` x `size` and an N:M weight, padded to as many pixels."""
+    case = Case(f"convolution{tuple(locals().values())}")
+    kept, of = pattern
+    x = case.feed(random_array(seed, 1, channels, size, size))
+    weight = n_m_weight(seed, outputs * kernel * kernel, channels, kept, of)
+    weight = weight.reshape(outputs, kernel, kernel, channels).transpose(0, 3, 1, 2).copy()
+    w = case.stored(Stored("n-m", find_format("n-m").encode(weight, kept=kept, of=of)))
+    y = case.add("Conv", x, w, case.weight(random_array(seed, outputs)), pads=[kernel // 2] * 4)
+    return case.give(add_epilogue(case, y, epilogue, (1, outputs, 1, 1), seed))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Few rows mostly."""
@@ -93,4 +114,11 @@ def edges() -> list[Case]:
         linear(1, 128, 64, (2, 4), bias=False),
         linear(7, 33, 70, (2, 8)),
         linear(24, 40, 50, (2, 4), epilogue="relu"),
+        linear(40, 33, 21, (9, 16)),
+        linear(33, 64, 40, (2, 5)),
+        convolution(16, 24, 9, pattern=(2, 4), epilogue="relu"),
+        convolution(37, 9, 7, pattern=(4, 8)),
+        convolution(12, 17, 8, 3, (2, 4), epilogue="residual"),
+        convolution(36, 5, 12, 3, (3, 4), seed=1),
+        convolution(18, 8, 5, 5, (9, 16)),
     ]
