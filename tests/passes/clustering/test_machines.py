@@ -19,8 +19,8 @@ weight = rng.standard_normal((24, 20, 3, 3), dtype=np.float32)
 rows = np.maximum(rng.standard_normal((300, 180), dtype=np.float32), 0)
 digest = hashlib.sha256()
 for inputs in (None, Assumed(20, (3, 3), (1, 1), True), Measured(rows, 1, 9)):
-    for settings in (Settings(3, channel_scale=True), Settings(4, vector=4, books=2), Settings(8, lut="int8")):
-        for part in fit_palette(weight, settings, inputs).parts.values():
+    for options in ({"channel_scale": True}, {"vector": 4, "books": 2}, {"lut": "int8"}):
+        for part in fit_palette(weight, Settings(4, **options), inputs).parts.values():
             digest.update(part.tobytes())
 print(digest.hexdigest())
 """
