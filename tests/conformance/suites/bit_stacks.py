@@ -78,12 +78,10 @@ def edges() -> list[Case]:
     return [
         linear(1, 64, 64),
         linear(1, 65, 33, 2, 3, gemm=True, epilogue="relu"),
-        linear(1, 9, 1, 1),
         linear(1, 1, 40, 1, gemm=True),
         linear(2, 95, 47, 1, 20),
         linear(37, 70, 50, 3, 2, epilogue="residual"),
         convolution(24, 33, 7, 1),
-        convolution(7, 16, 9, 3),
         convolution(32, 32, 16, 3),
         convolution(16, 24, 6, 3, group=2),
     ]

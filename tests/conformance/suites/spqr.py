@@ -1,4 +1,4 @@
-"""Products and convolutions by spqr weights, with and without outliers: every width, few rows and many."""
+"""Products and convolutions by spqr weights and by weights with outliers: every width, few rows and many."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from gossamer.kernels.formats import find_format
 from gossamer.kernels.formats.outliers import outlier_parts
+from gossamer.kernels.formats.palette import PaletteForm
 from gossamer.passes.storing import Stored
 
 from ..drawing import add_epilogue, epilogues, extents, seeds
 from ..graphs import Case, random_array
+from .palettes import palette
 
 __all__ = ["cases", "edges", "spqr"]
 
@@ -47,6 +49,17 @@ def linear(
         y = case.add("MatMul", x, case.add("Transpose", w, perm=[1, 0]))
         y = case.add("Add", y, case.weight(random_array(seed, columns))) if bias else y
     return case.give(add_epilogue(case, y, epilogue, (columns,), seed))
+
+
+def beside_palette(rows: int, depth: int, columns: int) -> Case:
+    """(rows, depth) times a palette with a scale for each output, and outliers beside it."""
+    case = Case(f"beside_palette{(rows, depth, columns)}")
+    x = case.feed(random_array(0, rows, depth))
+    form = PaletteForm((columns, depth), 4, 1, 1, columns, depth)
+    mask = np.random.default_rng(0).random(form.shape) < 0.05
+    more = outlier_parts(random_array(1, *form.shape) * 5, mask)
+    w = case.stored(Stored("outliers", {"base": palette(form, "float16", True, 0), **more}))
+    return case.give(case.add("MatMul", x, case.add("Transpose", w, perm=[1, 0])))
 
 
 def convolution(
@@ -96,18 +109,16 @@ def edges() -> list[Case]:
     return [
         *found,
         linear(1, 1, 1),
-        linear(1, 1, 33, outliers=0.5),
         linear(1, 65, 1, 2, epilogue="sigmoid"),
         linear(1, 64, 64, 4, outliers=0.01, epilogue="residual"),
         linear(2, 130, 96, outliers=0.05, group=64, grid=32, epilogue="relu"),
         linear(3, 70, 50, outliers=1.0, group=8, bias=False),
         linear(1, 40, 24, group=32, gemm=True, outliers=0.1),
-        linear(1, 40, 24, group=5),
-        linear(9, 33, 40, outliers=0.1),
+        linear(9, 33, 40, 5, outliers=0.1, group=9, grid=8),
+        beside_palette(1, 70, 50),
+        beside_palette(9, 33, 40),
         linear(40, 47, 70, 4, outliers=0.1, group=32),
-        linear(33, 20, 15, 5, group=9, grid=8),
         convolution(24, 33, 7, 1, outliers=0.05),
-        convolution(7, 16, 9, 3),
         convolution(32, 32, 16, 3, outliers=0.01),
         convolution(16, 24, 6, 3, group=2, outliers=0.2),
     ]
