@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ def block_scores(problem: Problem, request: Request) -> tuple[Array, Array]:
     The shares of two layers compare, whatever the scales of their weights and activations.
     """
     assert isinstance(request.pattern, BlockPattern)
+    problem = _checked(problem)
     shape = problem.weight.shape
     scores = request.pattern.pooled(_importances(problem, request, _dense(problem)).reshape(shape))
     sizes = request.pattern.sizes(shape)
@@ -63,6 +64,7 @@ def prune_weight(problem: Problem, request: Request) -> Pruned:
     Where there are rows, the weights that stay are refitted; then blocks go in `request.rounds` rounds, fewer
     in each, and are ranked again by the weights that make up for those that went before.
     """
+    problem = _checked(problem)
     dense, shape = _dense(problem), problem.weight.shape
     if problem.rows is None or not request.refit:
         keep = _keep(request, _importances(problem, request, dense), shape).reshape(shape)
@@ -81,6 +83,15 @@ def prune_weight(problem: Problem, request: Request) -> Pruned:
         _error(weight, refitter.target, refitter.moments),
         _error(np.where(keep, dense, 0), refitter.target, refitter.moments),
     )
+
+
+def _checked(problem: Problem) -> Problem:
+    """The problem, without its rows where their squares overflow: such rows say nothing of what matters."""
+    given = [rows for rows in (problem.rows, problem.originals) if rows is not None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if all(np.isfinite(np.sum(np.square(rows))) for rows in given):
+            return problem
+    return replace(problem, rows=None, originals=None)
 
 
 def _schedule(request: Request) -> list[float]:

@@ -284,4 +284,6 @@ def _write(model: ir.Model, job: _Job, pruned: Pruned, report: PassReport) -> No
         detail += f", {pruned.error:.2%} error of outputs"
         if job.settings.refit:
             detail += f", {pruned.unfitted:.2%} before refitting"
+    elif job.settings.context.calibration is not None:
+        detail += ", by its weights alone: what it reads on calibration data is not finite"
     change(report, layer.node, detail, tensor.nbytes, tensor.nbytes)

@@ -146,3 +146,14 @@ def test_a_bias_takes_the_mean_of_the_error() -> None:
     done = prune_weight(problem, Request(parse_pattern("4x1"), 0.5, "magnitude", True))
     off = outputs(problem, done.weight, done.shift) - outputs(problem, weight, 0)
     np.testing.assert_allclose(off.mean(axis=0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, 1e30])
+def test_rows_that_say_nothing_leave_what_stays_as_it_was(value: float) -> None:
+    weight = np.random.default_rng(8).standard_normal((8, 6)).astype(np.float32)
+    request = Request(parse_pattern("4x1"), 0.5, "magnitude", True, rounds=3)
+    rows = np.zeros((20, 6), np.float32)
+    rows[3, 2] = value
+    done = prune_weight(Problem(weight, rows, rows, centred=True), request)
+    np.testing.assert_allclose(done.weight, prune_weight(Problem(weight), request).weight, rtol=1e-6)
+    assert done.shift is None or not done.shift.any()

@@ -317,6 +317,16 @@ def test_without_data_the_weights_alone_decide_and_the_report_says_so(cnn: ir.Mo
     np.testing.assert_array_equal(weight(cnn, "w2"), weight(other, "w2"))
 
 
+def test_a_layer_whose_inputs_overflow_is_pruned_by_its_weights_alone(build: Any) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+    g (float[20, 8] x) => (float[20, 8] z) { [infinite] y = Log (x) [one] z = MatMul (y, w) }"""
+    model = build(text, {"w": np.random.default_rng(0).standard_normal((8, 8), dtype=np.float32)})
+    data = [{"x": np.zeros((20, 8), np.float32)}]
+    (done,) = calibrated(model, data, layers=("MatMul",), keep_first=False, keep_last=False).changed
+    assert done.detail.endswith("what it reads on calibration data is not finite")
+    assert np.mean(weight(model, "w") == 0) == 0.5
+
+
 def test_layers_that_share_a_bias_are_shifted_each_for_itself(build: Any) -> None:
     rng = np.random.default_rng(0)
     arrays = {"v": rng.standard_normal((8, 8, 1, 1), dtype=np.float32)}
