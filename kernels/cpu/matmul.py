@@ -15,7 +15,6 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32
-from .decoded_panels import StoredStrips, decode_panel
 from .elementwise import vectors
 from .epilogue import evaluate
 from .isa import Isa
@@ -26,7 +25,7 @@ from .register_tile import RegisterTile, tile_runs
 from .storing import store_first
 from .tensor import Tensor
 
-__all__ = ["Matmul", "row_operand"]
+__all__ = ["Matmul", "MatmulWork", "row_operand"]
 
 _MANY = 8  # matrices of a batch: then each is one thread's
 
@@ -42,7 +41,6 @@ class Matmul(Kernel):
     out: Tensor
     tile: tuple[int, int]
     epilogue: Lazy
-    stored: StoredStrips | None = None  # in place of `panels`: strips of one vector of columns
 
     def __post_init__(self) -> None:
         self.macs = self.out.size * self.left.shape[-1]
@@ -53,8 +51,7 @@ class Matmul(Kernel):
         return "matmul" if self.right is not None else "gemm"
 
     def reads(self) -> Sequence[Tensor]:
-        stored = self.stored.tensors if self.stored else ()
-        own = [self.left, *stored] + [t for t in (self.panels, self.bias) if t is not None]
+        own = [self.left] + [t for t in (self.panels, self.bias) if t is not None]
         lazies = [self.right] if self.right is not None else []
         return list({id(t): t for t in [*own, *leaves(*lazies, self.epilogue)]}.values())
 
@@ -71,8 +68,7 @@ class Matmul(Kernel):
         return isa.target.broadcast == "lane" and self.left.strides[-1] == 1
 
     def scratch_bytes(self, isa: Isa) -> int:
-        depth = self.stored.padded(self.sizes[1]) if self.stored else self.sizes[1]
-        return 4 * depth * self.tile[1] * isa.lanes if self.panels is None else 0
+        return 0 if self.right is None else self.sizes[1] * self.tile[1] * isa.lanes * 4
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -80,18 +76,23 @@ class Matmul(Kernel):
         shared = sharing(self.reads(), *lazies, self.epilogue)
         right = self.right.key if self.right is not None else None
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
-        stored = self.stored.key if self.stored else None
-        own = ("matmul", self.tile, right, stored, self.bias is not None)
+        own = ("matmul", self.tile, right, self.bias is not None)
         return (*own, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         runs = tile_runs(-(-self.sizes[2] // b.isa.lanes), self.tile[1])
         many = prod(self.out.shape[:-2]) >= _MANY
         with self._matrices(b, many) as index:
-            work = _Work(self, b, pointers, scratch, index)
+            work = self.work(b, pointers, scratch, index)
             for first, width, count in runs:
                 with self._cells(b, count, shared=not many) as (t, block, blocks):
                     work.column_tile(b.let(t * width + first, "v"), width, block, blocks)
+
+    def work(
+        self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None, index: list[Any]
+    ) -> MatmulWork:
+        """The code for one matrix of the batch."""
+        return MatmulWork(self, b, pointers, scratch, index)
 
     @contextmanager
     def _matrices(self, b: Builder, shared: bool) -> Iterator[list[Any]]:
@@ -116,7 +117,7 @@ class Matmul(Kernel):
 
 
 @dataclass
-class _Work:
+class MatmulWork:
     """The code for one matrix of the batch."""
 
     kernel: Matmul
@@ -128,37 +129,48 @@ class _Work:
     def column_tile(self, vector: Any, width: int, first: Any, blocks: Any) -> None:
         """`blocks` blocks of rows from the `first`, of `width` vectors of columns from `vector`."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        m = k.sizes[0]
-        if k.panels is None:
+        if k.right is not None:
             assert self.scratch is not None
-            self._fill(vector, width)
+            self._pack(vector, width)
             panel, base = self.scratch, int32(0)
         else:
+            assert k.panels is not None
             panel, base = self.pointers[id(k.panels)], b.let(vector * (lanes * k.sizes[1]))
-        full, tail = divmod(m, k.tile[0])
+        for row, height in self.row_blocks(first, blocks):
+            tile = RegisterTile(b, height, width, lanes)
+            tile.start(self.bias(vector))
+            self.sum(tile, row, panel, base)
+            self.store(tile, row, vector)
+
+    def row_blocks(self, first: Any, blocks: Any) -> Iterator[tuple[Any, int]]:
+        """(first row, rows) of `blocks` blocks from the `first`."""
+        k, b = self.kernel, self.b
+        full, tail = divmod(k.sizes[0], k.tile[0])
         if full:
             end = b.let(tir.min(first + int32(blocks), int32(full)))
             with b.loop(b.let(end - first), first) as block:
-                self._rows(b.let(block * k.tile[0]), k.tile[0], panel, base, vector, width)
+                yield b.let(block * k.tile[0]), k.tile[0]
         if tail:
             with b.when(first + int32(blocks) > full):
-                self._rows(int32(full * k.tile[0]), tail, panel, base, vector, width)
+                yield int32(full * k.tile[0]), tail
 
-    def _rows(self, row: Any, height: int, panel: Pointer, base: Any, vector: Any, width: int) -> None:
+    def sum(
+        self, tile: RegisterTile, row: Any, panel: Pointer, base: Any, part: tuple[Any, Any] | None = None
+    ) -> None:
+        """Adds the products of a block of rows and the panel; `part` is (first input, inputs) of it."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        tile = RegisterTile(b, height, width, lanes)
-        tile.start(self._bias(vector))
-        left, stride = self.pointers[id(k.left)], k.left.strides[-2]
+        left, stride, step = self.pointers[id(k.left)], k.left.strides[-2], k.left.strides[-1]
+        first, inputs = part or (int32(0), k.sizes[1])
         batch = self._offset(k.left)
-        starts = [b.let(batch + (row + r) * stride) for r in range(height)]
-        done = self._lane_steps(tile, starts, panel, base) if k.by_lanes(b.isa) else 0
-        with b.loop(k.sizes[1] - done, done) as i:
-            at = b.let(base + i * (width * lanes))
+        starts = [b.let(batch + (row + r) * stride + first * step) for r in range(tile.rows)]
+        by_lanes = part is None and k.by_lanes(b.isa)
+        done = self._lane_steps(tile, starts, panel, base) if by_lanes else 0
+        with b.loop(inputs - done, done) as i:
+            at = b.let(base + i * (tile.vectors * lanes))
             tile.accumulate(
-                lambda r: left.load(starts[r] + i * k.left.strides[-1]),
+                lambda r: left.load(starts[r] + i * step),
                 lambda j: panel.load(at + j * lanes, lanes),
             )
-        self._store(tile, row, vector, width)
 
     def _lane_steps(self, tile: RegisterTile, starts: list[Any], panel: Pointer, base: Any) -> int:
         """Steps of the sum in whole vectors of every row, whose lanes are the scalars; returns how many."""
@@ -175,7 +187,7 @@ class _Work:
                 )
         return whole * lanes
 
-    def _bias(self, vector: Any) -> Callable[[int, int], Any] | None:
+    def bias(self, vector: Any) -> Callable[[int, int], Any] | None:
         bias = self.kernel.bias
         if bias is None:
             return None
@@ -190,7 +202,8 @@ class _Work:
             total = total + i * s if n != 1 else total
         return total
 
-    def _store(self, tile: RegisterTile, row: Any, vector: Any, width: int) -> None:
+    def store(self, tile: RegisterTile, row: Any, vector: Any) -> None:
+        """The epilogue of a finished tile, into the result."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         n = k.sizes[2]
         out, scope = self.pointers[id(k.out)], Scope(b, self.pointers)
@@ -216,15 +229,6 @@ class _Work:
                 b.store(out, offset, result)
 
         tile.finish(write)
-
-    def _fill(self, vector: Any, width: int) -> None:
-        """Puts `width` vectors of columns from `vector` into scratch, as a panel."""
-        k, b = self.kernel, self.b
-        if k.stored is None:
-            self._pack(vector, width)
-            return
-        assert self.scratch is not None
-        decode_panel(b, self.pointers, k.stored, k.sizes[1], vector, width, self.scratch, int32(0))
 
     def _pack(self, vector: Any, width: int) -> None:
         """panel[k, c] = right[…, k, c], zero past the last column."""

@@ -25,7 +25,10 @@ def report_layer(
     choice: Choice,
     epilogue: Epilogue | None,
 ) -> None:
-    """Notes kernel, tile, work, sparsity and bytes of a layer with weights (outputs first, or (K, N))."""
+    """Notes kernel, tile, work, sparsity and bytes of a layer with weights (outputs first, or (K, N)).
+
+    A weight that the model stores in a format, but the kernel does not read so, was decoded when compiled.
+    """
     fused = tuple(n.name or n.op_type for n in epilogue.nodes) if epilogue else ()
     kept = 4 * weights.size * choice.kept
     stored = choice.stored_bytes or kept + (kept / choice.rows if choice.rows else 0)
@@ -33,6 +36,8 @@ def report_layer(
     macs = prod(out.shape) * (weights.size // max(1, outputs))
     if (kernel := _writer(state, out)) is not None:
         kernel.macs, kernel.tile_name = round(macs * choice.kept), choice.tile
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    decoded = weight in state.encoded and not choice.format and not choice.rows
     state.layers.append(
         LayerInfo(
             name=node.name or "",
@@ -45,7 +50,7 @@ def report_layer(
             weight_bytes=int(stored),
             macs=macs,
             tile=choice.tile,
-            reason=choice.reason,
+            reason=choice.reason + ("; decoded when compiled" if decoded else ""),
             fused=fused,
         )
     )

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ..cpu.lazy import Leaf, leaves
 from ..cpu.matmul import Matmul
 from ..cpu.register_tile import best_tile, good_tiles
+from ..cpu.stored_matmul import StoredMatmul
 from ..cpu.tensor import Tensor
 from .choice import Choice
 from .encoded.panels import StoredWeight
@@ -52,7 +53,7 @@ def in_rows(
     first = best_tile(state.isa, rows, vectors, _MOST_VECTORS, lanes)
     if stored:
         tree, bias = with_scale(state, node, stored, epilogue.tree, bias, shape[-1])
-        state.steps.append(Matmul(operand, None, None, bias, target, first, tree, stored.strips))
+        state.steps.append(StoredMatmul(operand, None, None, bias, target, first, tree, stored.strips))
         return out, (noted or choice).with_tile(first)
 
     def way(tile: tuple[int, int]) -> Way:

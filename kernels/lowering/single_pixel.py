@@ -50,8 +50,7 @@ def single_pixel(
             epilogue.tree,
         )
     )
-    reason = "one pixel" + ("; decoded when compiled" if _encoded(state, node) else "")
-    report_layer(state, node, weights, out, Choice("matrix-vector", 0, "", reason), epilogue)
+    report_layer(state, node, weights, out, Choice("matrix-vector", 0, "", "one pixel"), epilogue)
     return out
 
 

@@ -108,17 +108,18 @@ def convolved(
         require_equal(node, "biases", (len(weights),), bias.shape)
     out = _padded_output(state, epilogue.value.name if epilogue else node.outputs[0].name, shape)
     tree = epilogue.tree if epilogue else Accumulator(shape)
-    encoded = state.encoded.get(_input(node, 1)) if node.op_type == "Conv" else None
     if groups == source.shape[1] and weights.shape[1] == 1:
         taps = state.pool.add(f"{node.name}.weight", weights.reshape(len(weights), -1), "depthwise")
         if not readable(source, window, state.isa.lanes):
             source = state.copy(source)
         state.steps.append(Depthwise(source, taps, bias, out, window, tree))
-        reason = "one input channel per output" + ("; decoded when compiled" if encoded else "")
-        report_layer(state, node, weights, out, Choice("depthwise", 0, "", reason), epilogue)
+        report_layer(
+            state, node, weights, out, Choice("depthwise", 0, "", "one input channel per output"), epilogue
+        )
         return out
     matrix = weights.reshape(groups, len(weights) // groups, -1)
     layer = Layer(node, source, weights, bias, out, window, groups, tree)
+    encoded = state.encoded.get(_input(node, 1)) if node.op_type == "Conv" else None
     way = stored_convolution(state, layer, encoded) or convolution_way(state, layer, matrix)
     way.lower(state)
     report_layer(state, node, weights, out, way.choice, epilogue)

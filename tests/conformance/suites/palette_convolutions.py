@@ -164,6 +164,8 @@ def edges() -> list[Case]:
         joint(40, 64, (1, 1), 2, 4),
         joint(64, 48, (1, 37), 1, 4),
         linear(64, 96, 80, 4, epilogue="gelu"),
+        linear(21, 1700, 78, 4, scaled=True, epilogue="relu"),
+        linear(21, 1650, 80, 3),
         linear(33, 70, 49, 3, group=16, scaled=True, epilogue="residual"),
         linear(17, 64, 64, 6, vector=4, books=2),
     ]
