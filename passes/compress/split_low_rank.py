@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar, Literal
 import onnx_ir as ir
 from pydantic import Field
 
+from gossamer.kernels.targets import find_target
 from gossamer.runtime.errors import OptionError
 
 from ..activations import Calibration
@@ -30,6 +31,7 @@ from ..low_rank.families import find_family
 from ..low_rank.groups import Group, group_layers, make_problem, multiply_adds, pairs_of_rows, problems
 from ..low_rank.problem import Problem, Single
 from ..low_rank.rewriting import split_layers
+from ..low_rank.speed import no_slower
 from ..report import PassReport
 from ..shapes import infer_shapes
 from ..storing import refusal
@@ -51,6 +53,8 @@ class SplitLowRank(LayerPass):
     `rank`, `threshold` (of singular values scaled to 0..1), `error` (the share of a layer's outputs that may
     be lost, as norms). A layer whose factors would be no smaller stays as it is. With data and `refit`,
     layers are split in order, each to give the source's outputs from what the split ones before it give.
+    Factors that kernels are estimated to be slower with than with the dense weight, on the target
+    `no_slower_on`, are left out; none where that is null.
     """
 
     budget: Share | None = None
@@ -62,6 +66,7 @@ class SplitLowRank(LayerPass):
     whiten: Literal["auto", "on", "off"] = "auto"
     damping: Annotated[float, Field(gt=0)] = 0.01
     refit: bool = True
+    no_slower_on: str | None = "x86-64-v4"
     convolutions: Literal["auto", "pointwise", "separable"] = "auto"
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
     keep_first: bool = True
@@ -103,6 +108,8 @@ class SplitLowRank(LayerPass):
     def check(self, model: ir.Model) -> None:
         """Names must match layers, and `whiten: on` needs data."""
         super().check(model)
+        if self.no_slower_on is not None:
+            find_target(self.no_slower_on)
         if self.whiten == "on" and self.context.calibration is None:
             raise OptionError(
                 "there is no calibration data to whiten with",
@@ -213,6 +220,9 @@ class SplitLowRank(LayerPass):
 
     def _sized(self, group: Group, curves: Sequence[Curve]) -> Sized:
         kept = [curve for c in curves if (curve := c.below(4 * group.work, group.work)) is not None]
+        if self.no_slower_on is not None:
+            reader, target = group.layers[0], self.no_slower_on
+            kept = [curve for c in kept if (curve := no_slower(c, reader, target)) is not None]
         if self.count == "bytes":
             return Sized(kept, [curve.nbytes for curve in kept], 4 * group.work)
         return Sized(kept, [group.pixels * curve.work for curve in kept], group.pixels * group.work)

@@ -40,7 +40,14 @@ class Curve:
 
     def below(self, nbytes: int, work: int) -> Curve | None:
         """The sizes that cost less than `nbytes` and no more than `work`; None if there are none."""
-        kept = np.flatnonzero((self.nbytes < nbytes) & (self.work <= work))
+        return self._only((self.nbytes < nbytes) & (self.work <= work))
+
+    def up_to(self, rank: int) -> Curve | None:
+        """The sizes whose first number is no more than `rank`; None if there are none."""
+        return self._only(np.array([size[0] <= rank for size in self.sizes]))
+
+    def _only(self, mask: npt.NDArray[np.bool_]) -> Curve | None:
+        kept = np.flatnonzero(mask)
         if not len(kept):
             return None
         sizes = [self.sizes[int(i)] for i in kept]

@@ -20,7 +20,7 @@ from gossamer.passes.report import PassReport
 from gossamer.runtime.errors import OptionError
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
-OPEN = {"keep_first": False, "keep_last": False, "min_elements": 1}
+OPEN = {"keep_first": False, "keep_last": False, "min_elements": 1, "no_slower_on": None}
 Feeds = Sequence[Mapping[str, Any]]
 
 
@@ -326,3 +326,25 @@ def test_sparse_factors_are_stored_as_such_and_run(build: Any) -> None:
     assert "BlockSparseDecode" in [node.op_type for node in model.graph]
     assert report.bytes_after == weight_bytes(model) <= 0.8 * report.bytes_before
     assert run_onnx(model, {"x": np.eye(36, dtype=np.float32)[:5]})[0].shape == (5, 60)
+
+
+@pytest.mark.parametrize("target", ["x86-64-v4", "arm64-linux"])
+def test_factors_that_would_be_slower_are_left_out(build: Any, target: str) -> None:
+    rng = np.random.default_rng(18)
+    weight = rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
+    layer = "{ [c] y = Conv <pads = [1, 1, 1, 1]> (x, w) }"
+    text = f"{HEAD} g (float[1, 64, 28, 28] x) => (float[1, 64, 28, 28] y) {layer}"
+    sizes = {}
+    for kind in ("separable", "pointwise"):
+        for on in (None, target):
+            model = build(text, {"w": weight})
+            split(model, budget=0.9, convolutions=kind, no_slower_on=on)
+            sizes[kind, on] = weight_bytes(model) / weight.nbytes
+    assert sizes["separable", None] > 0.85
+    assert sizes["separable", target] < 0.7  # the dense layer runs by Winograd's transforms
+    assert sizes["pointwise", target] > sizes["separable", target]
+
+
+def test_an_unknown_target_is_refused(build: Any) -> None:
+    with pytest.raises(OptionError, match="x86-64-v4"):
+        split(product_model(build, np.ones((4, 4), np.float32)), no_slower_on="x86-64-v9")
