@@ -53,10 +53,11 @@ class ClusterWeights(LayerPass):
     many tables are summed. `granularity` is what shares a table: the `tensor`, a `group` of `group_size`
     outputs, or a `block` of `group_size` outputs x `block_size` inputs. `channel_scale` gives each output a
     float16 factor. `lut` is the type of the tables' entries. `first_bits` and `last_bits` are for the layers
-    that see the model's inputs and give its outputs. `compensate` balances errors between inputs, where there
-    is calibration data by `samples` rows that each layer reads; `damping` is the share of the mean second
-    moment that is added to each. The same `seed` gives the same tables. `layers` may
-    name Gather too: embeddings, their rows in place of outputs.
+    that see the model's inputs and give its outputs, `depthwise_bits` for convolutions of one channel a
+    group, which have few weights for each output. `compensate` balances errors between inputs, where there is
+    calibration data by `samples` rows that each layer reads; `damping` is the share of the mean second moment
+    that is added to each. The same `seed` gives the same tables. `layers` may name Gather too: embeddings,
+    their rows in place of outputs.
     """
 
     bits: Bits = 4
@@ -70,6 +71,7 @@ class ClusterWeights(LayerPass):
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
     first_bits: Bits | None = None
     last_bits: Bits | None = None
+    depthwise_bits: Bits | None = None
     compensate: bool = True
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
     samples: Annotated[int, Field(ge=16, le=65536)] = 4096
@@ -165,8 +167,7 @@ class ClusterWeights(LayerPass):
         chosen, shared, weights = dict[Layer, Settings](), list[Layer](), set[ir.Value]()
         for layer in found:
             own = self.at(layer.node)
-            edge = self.first_bits if layer.node in first else self.last_bits if layer.node in last else None
-            settings = own.settings(edge)
+            settings = own.settings(self._special_bits(layer, layer.node in first, layer.node in last))
             if layer.weight in weights:
                 shared.append(layer)
             elif reason := own._refusal(layer, model) or _weight_refusal(layer, settings):
@@ -175,6 +176,13 @@ class ClusterWeights(LayerPass):
                 chosen[layer] = settings
                 weights.add(layer.weight)
         return chosen, shared
+
+    def _special_bits(self, layer: Layer, first: bool, last: bool) -> int | None:
+        """The bits of a layer for its place or kind; the most where it is special in two ways."""
+        shape = layer.weight.shape
+        depthwise = layer.groups > 1 and shape is not None and shape[1] == 1
+        options = ((first, self.first_bits), (last, self.last_bits), (depthwise, self.depthwise_bits))
+        return max((bits for holds, bits in options if holds and bits is not None), default=None)
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:

@@ -212,11 +212,12 @@ def test_names_of_tables_are_known_where_tables_are_clustered(build: Any) -> Non
         make_pass("cluster-weights", options).check(lookup_model(build, named))
 
 
-def test_the_first_and_the_last_layers_may_have_bits_of_their_own(cnn: ir.Model) -> None:
+def test_first_last_and_depthwise_layers_may_have_bits_of_their_own(cnn: ir.Model) -> None:
     model = prepare(cnn)
-    report = cluster(model, bits=3, first_bits=5, last_bits=6, min_elements=0)
+    report = cluster(model, bits=3, first_bits=5, last_bits=6, depthwise_bits=4, min_elements=0)
     widths = {change.node: change.detail[0] for change in report.changed}
     assert widths["stem"] == "5"
+    assert widths["depthwise"] == "4"
     assert widths["classifier"] == "6"
     assert {widths[name] for name in ("pointwise1", "pointwise2", "square")} == {"3"}
 
