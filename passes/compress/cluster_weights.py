@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import repeat
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal
@@ -178,11 +179,22 @@ class ClusterWeights(LayerPass):
         return chosen, shared
 
     def _special_bits(self, layer: Layer, first: bool, last: bool) -> int | None:
-        """The bits of a layer for its place or kind; the most where it is special in two ways."""
+        """The bits of a layer for its place or kind, the most of two; none where it is given its own."""
+        if self._gives_bits(layer.node):
+            return None
         shape = layer.weight.shape
         depthwise = layer.groups > 1 and shape is not None and shape[1] == 1
         options = ((first, self.first_bits), (last, self.last_bits), (depthwise, self.depthwise_bits))
         return max((bits for holds, bits in options if holds and bits is not None), default=None)
+
+    def _gives_bits(self, node: ir.Node) -> bool:
+        """Whether the overrides name bits for `node`: they are nearer than what holds for its kind."""
+        named = [
+            options
+            for pattern, options in self.nodes.items()
+            if node.name == pattern or fnmatchcase(node.name or "", pattern)
+        ]
+        return any("bits" in options for options in (self.operators.get(node.op_type, {}), *named))
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:

@@ -222,6 +222,13 @@ def test_first_last_and_depthwise_layers_may_have_bits_of_their_own(cnn: ir.Mode
     assert {widths[name] for name in ("pointwise1", "pointwise2", "square")} == {"3"}
 
 
+def test_bits_of_a_named_layer_are_nearer_than_those_of_its_place(cnn: ir.Model) -> None:
+    options: dict[str, Any] = {"nodes": {"st*": {"bits": 7}}, "operators": {"Gemm": {"bits": 2}}}
+    report = cluster(prepare(cnn), bits=3, first_bits=5, last_bits=6, min_elements=0, **options)
+    widths = {change.node: change.detail[0] for change in report.changed}
+    assert (widths["stem"], widths["classifier"], widths["square"]) == ("7", "2", "3")
+
+
 def test_what_would_not_be_smaller_stays_and_says_why(cnn: ir.Model) -> None:
     model = prepare(cnn)
     report = cluster(model, bits=8, layers=["Gemm"], lut="float32", min_elements=0)
