@@ -3,7 +3,7 @@
 A layer is dense, or has one of the sizes of its curves. On the lower convex hull of (cost, error) a step to
 the next smaller size has a slope: error for what it saves. Taking the steps of all layers in the order of
 their slopes gives, at every total it passes, the least sum of errors (Fox 1966, marginal allocation); only
-the last step is cut short.
+the last step is cut short, and what it leaves is spent where it gains most.
 """
 
 from __future__ import annotations
@@ -86,10 +86,25 @@ def allocate(layers: Sequence[Sized], target: int) -> list[Pick | None]:
             at = _last(points, total - points[chosen[number], 0], target, at)
         total += points[at, 0] - points[chosen[number], 0]
         chosen[number] = at
+    _fill([points for points, _ in tables], chosen, target - total)
     return [picks[at] for (_, picks), at in zip(tables, chosen, strict=True)]
 
 
-def _last(points: npt.NDArray[np.float64], others: float, target: int, least: int) -> int:
+def _fill(tables: Sequence[npt.NDArray[np.float64]], chosen: list[int], left: float) -> None:
+    """Spend what the steps left of the target where it gains most; sizes off the hull count here too."""
+    while left >= 0:
+        gains = list[tuple[float, int, int]]()
+        for number, (points, now) in enumerate(zip(tables, chosen, strict=True)):
+            best = _last(points, -points[now, 0], left, now)
+            gains.append((points[now, 1] - points[best, 1], -number, best))
+        gain, number, best = max(gains, default=(0.0, 0, 0))
+        if gain <= 0:
+            return
+        left -= tables[-number][best, 0] - tables[-number][chosen[-number], 0]
+        chosen[-number] = best
+
+
+def _last(points: npt.NDArray[np.float64], others: float, target: float, least: int) -> int:
     """Of all sizes with which the total is no more than `target`, the one that loses least."""
     fits = np.flatnonzero(others + points[:, 0] <= target)
     best = fits[np.lexsort((points[fits, 0], points[fits, 1]))]
