@@ -1,4 +1,4 @@
-"""Tables of up to 16 float32 as bytes in registers, where none permutes float32 (SSE, NEON, WebAssembly)."""
+"""Tables of up to 64 float32 as bytes in registers, where none permutes float32 (SSE, NEON, WebAssembly)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class BytePlanes(TableLookup):
-    """Up to 16 entries: the same byte of each is a table of 16, looked up for a register of codes at once.
+    """Up to 64 entries: the same byte of 16 of them is a register, looked up for a register of codes at once.
+
+    A look-up in a register gives zero where the code is not among its 16, so that those of several are added.
 
     `first` is the lowest byte that is not zero in every entry: 1 for values that are exact in float16, 2 for
     those of 8 bits. Interleaving bytes, then pairs of bytes, of a register of codes gives four vectors.
@@ -64,16 +66,23 @@ class BytePlanes(TableLookup):
                 order += [pairs[_interleaved(self._octets, 2)[side]][::4] for side in (0, 1)]
         return np.concatenate(order)
 
+    @property
+    def _registers(self) -> int:
+        """Of a plane."""
+        return max(1, (1 << self.bits) // 16)
+
     def tables(self, luts: Array) -> Array:
         """For each table the planes from `first` on, 16 bytes each (twice, side by side, in 256 bits)."""
-        octets = padded_tables(luts, 16).view(np.uint8).reshape(len(luts), 16, 4)[..., self.first :]
-        return np.tile(octets.transpose(0, 2, 1), (1, 1, self._octets // 16)).reshape(len(luts), -1)
+        entries = padded_tables(luts, 16 * self._registers).view(np.uint8)
+        octets = entries.reshape(len(luts), self._registers, 16, 4)[..., self.first :]
+        turned = octets.transpose(0, 3, 1, 2)
+        return np.tile(turned, (1, 1, 1, self._octets // 16)).reshape(len(luts), -1)
 
     def open(self, b: Builder, table: Pointer, at: Any) -> list[Any]:
-        """Four planes, None for those that are zero."""
-        count = self._octets
-        planes = [b.let(table.load(at + i * count, count)) for i in range(4 - self.first)]
-        return [None] * self.first + planes
+        """Four planes of several registers each, None for those that are zero."""
+        count, each = self._octets, self._registers
+        loads = [b.let(table.load(at + i * count, count)) for i in range((4 - self.first) * each)]
+        return [None] * self.first + [loads[i : i + each] for i in range(0, len(loads), each)]
 
     def look(self, b: Builder, codes: Pointer, at: Any, table: list[Any]) -> Look:
         count = self._octets
@@ -85,9 +94,8 @@ class BytePlanes(TableLookup):
             code, quarter = divmod(number, 4)
             half, side = divmod(quarter, 2)
             if quarter == 0:
-                octets = b.hold(self.stream.code(words, code))
-                planes[:] = [None if plane is None else _octet_lookup(b, plane, octets) for plane in table]
-                planes[:] = [None if plane is None else b.hold(plane) for plane in planes]
+                indices = self._indices(b, b.hold(self.stream.code(words, code)))
+                planes[:] = [None if plane is None else self._plane(b, plane, indices) for plane in table]
             if side == 0:  # not both halves at once: registers are few
                 pairs[:] = [self._interleave(b, planes[i : i + 2], 1, half) for i in (0, 2)]
             found = (
@@ -96,6 +104,24 @@ class BytePlanes(TableLookup):
             return tir.reinterpret(f"float32x{self.isa.lanes}", found)
 
         return entry
+
+    def _indices(self, b: Builder, code: Any) -> list[Any]:
+        """For each register of a plane the place in it, or one from which a look-up gives zero."""
+        count = self._octets
+        if self._registers == 1:
+            return [code]
+        places = [code ^ constant(16 * i, "uint8", count) if i else code for i in range(self._registers)]
+        if self.isa.target.family == "x86":  # zero from 128 on, not from 16 on
+            places = [place + constant(0x70, "uint8", count) for place in places]
+        return [b.hold(place) for place in places]
+
+    def _plane(self, b: Builder, registers: list[Any], indices: list[Any]) -> Any:
+        pairs = zip(registers, indices, strict=True)
+        found = [_octet_lookup(b, register, index, self._registers > 1) for register, index in pairs]
+        total = found[0]
+        for more in found[1:]:
+            total = total | more
+        return b.hold(total)
 
     def _upper_halves(self, pairs: Any, side: int) -> Any:
         """Every other pair of bytes as the upper half of 32 bits: cheaper than an interleaving with zeros."""
@@ -125,8 +151,8 @@ def _interleaved(octets: int, width: int) -> tuple[Array, Array]:
     return turns[0].reshape(-1), turns[1].reshape(-1)
 
 
-def _octet_lookup(b: Builder, table: Any, code: Any) -> Any:
-    """`table[code]` for every byte of `code`, below 16."""
+def _octet_lookup(b: Builder, table: Any, code: Any, beyond: bool) -> Any:
+    """`table[code]` for every byte of `code`, below 16; `beyond`: zero elsewhere (on x86 from 128 on)."""
     isa, count = b.isa, 4 * b.isa.lanes
     kind = f"uint8x{count}"
     if isa.target.family == "x86":
@@ -135,7 +161,7 @@ def _octet_lookup(b: Builder, table: Any, code: Any) -> Any:
     if isa.target.family == "arm64":
         return tir.call_llvm_pure_intrin(kind, "llvm.aarch64.neon.tbl1", table, code)
     if isa.target.family == "wasm":
-        relaxed = "+relaxed-simd" in isa.features
+        relaxed = "+relaxed-simd" in isa.features and not beyond
         return tir.call_llvm_pure_intrin(
             kind, f"llvm.wasm.{'relaxed.' if relaxed else ''}swizzle", table, code
         )

@@ -3,8 +3,9 @@
 How a vector of codes becomes float32 depends on the instructions that a target has:
 
     PermutedTable   a register holds the table, a code is a lane of it (AVX-512; AVX2 up to 3 bits)
-    BytePlanes      each byte of the entries is a table of 16 bytes; results are interleaved (SSE, NEON, wasm)
-    MemoryTable     one load for each code, where registers hold no such table
+    BytePlanes      up to 6 bits, each byte of 16 entries is a register; results are interleaved (AVX2 from
+                    4 bits on, SSE, NEON, WebAssembly)
+    MemoryTable     one load for each code, where registers hold no such table (7 and 8 bits)
 
 A kernel packs codes as these read them, opens a table, and asks for vectors, which it multiplies at once.
 """
@@ -31,7 +32,7 @@ def table_lookup(isa: Isa, bits: int, luts: Array) -> TableLookup:
     assert 1 <= bits <= 8, bits
     if isa.lanes == 16 or (isa.lanes == 8 and bits <= 3):
         return PermutedTable(isa, bits)
-    if bits <= 4:
+    if bits <= 6:
         zero = (luts.astype(np.float32).view(np.uint32)[..., None] >> (8 * np.arange(3))) & 0xFF == 0
         first = next((i for i in range(3) if not zero[..., i].all()), 3)
         return BytePlanes(isa, bits, min(first, 2))
