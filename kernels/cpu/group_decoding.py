@@ -61,18 +61,22 @@ class GroupDecoding(ABC):
         group: int,
         zero: Any,
         rows: list[Callable[[int], Any]],
+        scaled: tuple[Any, list[Any]] | None = None,
     ) -> list[Any]:
         """Partial sums of group `group` of a step for each row: vectors.
 
         `words(r)` is register r of the step, `zero` the zero point, `rows[m](v)` vector v of the group's
-        activations in row m.
+        activations in row m. `scaled` gives the scale and sums to which the products are added.
         """
         chains = min(_CHAINS, max(1, self.layout.vectors // 4))
         totals: list[list[Any]] = [[None] * chains for _ in rows]
+        for sums, before in zip(totals, scaled[1] if scaled else [], strict=bool(scaled)):
+            sums[0] = before
         table = self._table(b, tables, zero)
         for vector in range(self.layout.vectors):
             register, nibble = divmod(group * self.layout.vectors + vector, NIBBLES)
             level = b.hold(self._level(b, table, words(register), nibble))
+            level = b.hold(level * scaled[0]) if scaled else level
             for sums, row in zip(totals, rows, strict=True):
                 before, x = sums[vector % chains], row(vector)
                 sums[vector % chains] = b.hold(

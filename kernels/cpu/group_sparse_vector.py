@@ -32,9 +32,8 @@ from .tensor import Tensor
 
 __all__ = ["GroupSparseVector", "GroupTensors"]
 
-_MOST_ROWS = 4  # that use a level while it is in a register
 _LARGEST_OFFSET = (1 << 28) - 1  # in scratch, in floats
-_SUMS = 4  # vectors of accumulators of a row, which hide the latency of multiply-adds
+_SUMS = 16  # vectors of accumulators; several of a row hide the latency of multiply-adds
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class GroupSparseVector(Kernel):
         return -(-self.left.shape[1] // self.size)
 
     def scratch_bytes(self, isa: Isa) -> int:
-        rows = min(_MOST_ROWS, self.left.shape[0])
+        rows = min(_most_rows(isa), self.left.shape[0])
         return 4 * (rows * self.across * self.pitch(isa) + 3 * self.slots(isa))
 
     def pitch(self, isa: Isa) -> int:
@@ -99,8 +98,9 @@ class GroupSparseVector(Kernel):
         rows = self.out.shape[0]
         work = _Work(self, b, pointers, scratch)
         first, last = work.share()
-        for start in range(0, rows, _MOST_ROWS):
-            count = min(_MOST_ROWS, rows - start)
+        most = _most_rows(b.isa)
+        for start in range(0, rows, most):
+            count = min(most, rows - start)
             work.prepare(start, count)
             with b.loop(b.let(last - first), first) as n:
                 work.output(n, start, count)
@@ -116,7 +116,7 @@ class _Work:
         self.decoding = decoding_for(b.isa, kernel.size)
         self.pitch = kernel.pitch(b.isa)
         self.depth = kernel.across * self.pitch  # of a row
-        self.scales_at = min(_MOST_ROWS, kernel.left.shape[0]) * self.depth
+        self.scales_at = min(_most_rows(b.isa), kernel.left.shape[0]) * self.depth
         self.places_at = self.scales_at + kernel.slots(b.isa)
         self.zeros_at = self.places_at + kernel.slots(b.isa)
         tables = kernel.weights.tables
@@ -196,13 +196,13 @@ class _Work:
         begin = b.let(starts.load(n), "begin")
         steps = b.let(starts.load(n + 1) - begin, "steps")
         self._describe(b.let(begin * layout.groups), b.let(steps * layout.groups))
-        tile = RegisterTile(b, count, _SUMS, b.isa.lanes)
+        tile = RegisterTile(b, count, min(4, _SUMS // count), b.isa.lanes)
         tile.start()
         with b.loop(steps) as step:
             self._step(tile, b.let(begin + step), b.let(step * layout.groups), count)
         for m in range(count):
             total = tile.get(m, 0)
-            for j in range(1, _SUMS):
+            for j in range(1, tile.vectors):
                 total = total + tile.get(m, j)
             b.store(self.pointer(k.out), n + (start + m) * k.out.shape[1], self._lane_sum(b.hold(total)))
 
@@ -252,17 +252,26 @@ class _Work:
                 # known not to be negative, what is added to it goes into instructions
                 at = b.let(tir.bitwise_and(found, int32(_LARGEST_OFFSET)))
             rows = [self._row(m, at) for m in range(count)]
-            products = self.decoding.product(b, self.tables, held.__getitem__, group, zero, rows)
-            self._add(tile, group % _SUMS, products, slot + (self.scales_at + group))
+            factor, j = slot + (self.scales_at + group), group % tile.vectors
+            if layout.vectors < count:  # one multiplication a level is less than one a row
+                scaled = (self._spread(factor), [tile.get(m, j) for m in range(count)])
+                totals = self.decoding.product(b, self.tables, held.__getitem__, group, zero, rows, scaled)
+                for m, total in enumerate(totals):
+                    tile.set(m, j, total)
+            else:
+                products = self.decoding.product(b, self.tables, held.__getitem__, group, zero, rows)
+                self._add(tile, j, products, factor)
             if not self.decoding.subtracts_zero:
                 sums = [row(layout.vectors) for row in rows]
-                self._add(tile, (group + 1) % _SUMS, sums, slot + (self.zeros_at + group))
+                self._add(tile, (group + 1) % tile.vectors, sums, slot + (self.zeros_at + group))
 
     def _add(self, tile: RegisterTile, j: int, vectors: list[Any], factor: Any) -> None:
-        b, lanes = self.b, self.b.isa.lanes
-        spread = tir.Broadcast(b.let(self.scratch.load(factor)), lanes)
+        spread = self._spread(factor)
         for m, vector in enumerate(vectors):
-            tile.set(m, j, b.isa.multiply_add(spread, vector, tile.get(m, j)))
+            tile.set(m, j, self.b.isa.multiply_add(spread, vector, tile.get(m, j)))
+
+    def _spread(self, factor: Any) -> Any:
+        return tir.Broadcast(self.b.let(self.scratch.load(factor)), self.b.isa.lanes)
 
     def _row(self, m: int, at: Any) -> Callable[[int], Any]:
         lanes = self.b.isa.lanes
@@ -310,6 +319,11 @@ class _Work:
             lambda leaf: row_operand(scope, leaf, index, int32(row), column, lanes),
         )
         b.store(out, offset, result)
+
+
+def _most_rows(isa: Isa) -> int:
+    """Rows that use a level while it is in a register."""
+    return 8 if isa.registers >= 32 else 4
 
 
 def _widened(b: Builder, scales: Pointer, offset: Any, lanes: int) -> Any:

@@ -15,18 +15,21 @@ from ...formats.group_sparse_int4 import Groups, parse_groups
 from ..choice import Choice
 from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue
+from ..row_products import in_rows
 from ..state import Encoded, Lowering
+from ..stored_product import stored_product
 from .base import ProductKernel
 
 __all__ = ["product_kernel"]
 
-_MOST_ROWS = 8
+_MOST_ROWS = 8  # that are multiplied group by group
+_MANY_KEPT = 0.4  # of the groups: blocks of single weights would be no faster than decoded panels
 
 
 def product_kernel(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | None:
-    """The product of a few rows."""
+    """The product of a few rows, group by group; many rows of a weight that is not very sparse, by panels."""
     if rows > _MOST_ROWS:
-        return None
+        return _by_panels(isa, encoded, rows)
 
     def lowered(
         state: Lowering,
@@ -39,6 +42,32 @@ def product_kernel(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | Non
         epilogue: Epilogue,
     ) -> tuple[Tensor, Choice]:
         return _product(state, node, source, parse_groups(encoded.parts), bias, shape, epilogue)
+
+    return lowered
+
+
+def _by_panels(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | None:
+    """None where the general choice is as good: among sparse kernels, or where ARM reads features."""
+    groups = parse_groups(encoded.parts)
+    kept = len(groups.scale) / max(1, (len(groups.row_starts) - 1) * groups.across)
+    if kept < _MANY_KEPT or isa.target.broadcast == "lane":
+        return None
+
+    def lowered(
+        state: Lowering,
+        node: ir.Node,
+        source: Tensor,
+        weights: np.ndarray,
+        bias: Tensor | None,
+        shape: tuple[int, ...],
+        choice: Choice,
+        epilogue: Epilogue,
+    ) -> tuple[Tensor, Choice]:
+        found = stored_product(state, node, encoded, weights, rows, planes=False)
+        plain = Choice("gemm", 0, "", "panels would take more bytes than the dense weight")
+        if found is None:
+            return in_rows(state, node, source, weights, bias, shape, plain, epilogue)
+        return found(state, node, source, weights, bias, shape, choice, epilogue)
 
     return lowered
 
