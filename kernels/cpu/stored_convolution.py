@@ -18,8 +18,9 @@ __all__ = ["StoredConvolution"]
 
 @dataclass(eq=False)
 class StoredConvolution(Convolution):
-    """`weights` are the tensors of `stored`; where it is sparse (block_rows > 0), after them `firsts` and
-    columns uint16 or int32 [blocks] and starts int32 [rows of blocks + 1] of the R×1 blocks."""
+    """`weights` are the tensors of `stored`; where it is sparse (block_rows > 0), after them `firsts`, gaps
+    uint8, uint16 or int32 [blocks] from each R×1 block's input to the next one's, and starts int32
+    [rows of blocks + 1]."""
 
     stored: StoredBlocks | None = None
 
@@ -111,10 +112,11 @@ class _Work(ConvolutionWork):
             firsts = self.pointer(stored.firsts)
             before = firsts.load(self.g * k.row_blocks + self.held)
             base = b.let((firsts.load(number) - before) * stored.strips.step + self.to.offset, "w")
-        columns, starts = (self.pointer(t) for t in k.weights[-2:])
+        gaps, starts = (self.pointer(t) for t in k.weights[-2:])
         source, start, row = self.columns(pixel)
-        begin = b.let(starts.load(number))
+        begin, place = b.let(starts.load(number)), b.stack("int32", 1)
+        b.store(place, 0, start)
         with b.loop(b.let(starts.load(number + 1) - begin)) as i:
-            column = tir.Cast("int32", columns.load(begin + i))
-            at, w = b.let(start + column * row), b.let(base + i * k.block_rows)
+            b.store(place, 0, place.load(0) + tir.Cast("int32", gaps.load(begin + i)) * row)
+            at, w = b.let(place.load(0)), b.let(base + i * k.block_rows)
             tile.accumulate(self.to.pointer, w, source, at)

@@ -68,13 +68,13 @@ def _stored(
 ) -> SparseStore:
     sizes, steps = [len(k) for k in kept], [stored.strips.steps(len(k)) for k in kept]
     packing = f"block-sparse {choice.rows}x1"
-    columns = np.concatenate(kept)
-    small = columns.max(initial=0) < 1 << 16
+    gaps = np.concatenate([np.diff(inputs, prepend=0) for inputs in kept])
+    kind = next(t for t in (np.uint8, np.uint16, np.int32) if gaps.max(initial=0) <= np.iinfo(t).max)
     firsts = state.pool.add(f"{name}.firsts", _running(steps), packing)
     tensors = (
         *stored.strips.tensors,
         firsts,
-        state.pool.add(f"{name}.columns", columns.astype(np.uint16 if small else np.int32), packing),
+        state.pool.add(f"{name}.gaps", gaps.astype(kind), packing),
         state.pool.add(f"{name}.starts", _running(sizes), packing),
     )
     together, most = _together(state.isa, steps, stored.strips.step)
