@@ -53,6 +53,7 @@ class SpqrVector(Kernel):
     out: Tensor
     form: GroupForm
     epilogue: Lazy
+    width: int = 1  # panels that are computed together and share a grid; as many are whole
     family = "spqr-vector"
 
     def __post_init__(self) -> None:
@@ -83,14 +84,14 @@ class SpqrVector(Kernel):
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
-        own = (self.family, self.form, self.bias is not None, self.epilogue.key)
+        own = (self.family, self.form, self.width, self.bias is not None, self.epilogue.key)
         return (*own, sharing(self.reads(), self.epilogue), *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         assert scratch is not None
         _copy_left(self, b, pointers[id(self.left)], scratch)
-        with b.split(-(-self.out.shape[1] // b.isa.lanes)) as panel:
-            work = _Panel(self, b, pointers, scratch, panel)
+        with b.split(-(-self.out.shape[1] // (b.isa.lanes * self.width))) as part:
+            work = _Panel(self, b, pointers, scratch, b.let(part * self.width, "panel"))
             work.sum()
             work.store()
 
@@ -114,16 +115,16 @@ def _copy_left(kernel: SpqrVector, b: Builder, left: Pointer, scratch: Pointer) 
 
 
 class _Panel:
-    """The code for one vector of outputs, all rows of activations."""
+    """The code for a few vectors of outputs from that of `panel`, all rows of activations."""
 
     def __init__(
         self, kernel: SpqrVector, b: Builder, pointers: dict[int, Pointer], scratch: Pointer, panel: Any
     ) -> None:
         self.kernel, self.b, self.pointers, self.scratch, self.panel = kernel, b, pointers, scratch, panel
         self.rows = kernel.out.shape[0]
-        self.sums = RegisterTile(b, self.rows, 1, b.isa.lanes)
-        self.chains = max(1, _SUMS // self.rows)
-        self.dots = RegisterTile(b, self.rows * self.chains, 1, b.isa.lanes)
+        self.sums = RegisterTile(b, self.rows, kernel.width, b.isa.lanes)
+        self.chains = max(1, _SUMS // (self.rows * kernel.width))
+        self.dots = RegisterTile(b, self.rows * self.chains, kernel.width, b.isa.lanes)
 
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
@@ -158,22 +159,31 @@ class _Panel:
             self._dot(words, 0, CHUNK, b.let(chunk * CHUNK))
         self._add(number, stat, grid)
 
-    def _words(self, at: Any) -> list[Any]:
-        lanes = self.b.isa.lanes
-        codes = self.pointer(self.kernel.codes)
-        return [self.b.hold(codes.load(at + i * lanes, lanes)) for i in range(self.kernel.form.bits)]
+    def _words(self, at: Any) -> list[list[Any]]:
+        """The words of a chunk, for each of the panels."""
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
+        codes, pitch = self.pointer(k.codes), k.chunks * k.form.bits * lanes
+        return [
+            [b.hold(codes.load(at + (v * pitch + i * lanes), lanes)) for i in range(k.form.bits)]
+            for v in range(k.width)
+        ]
 
-    def _dot(self, words: list[Any], first: int, count: int, left: Any) -> None:
+    def _dot(self, words: list[list[Any]], first: int, count: int, left: Any) -> None:
         """Adds the codes `first` … of a chunk times the left sides from `left` to the dots."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         width = k.chunks * CHUNK
         for i in range(count):
-            number = _one_and_code(words, first + i, k.form.bits, lanes)
-            number = number if self.rows == 1 else b.hold(number)
-            for m in range(self.rows):
-                scalar = tir.Broadcast(self.scratch.load(left + (m * width + i)), lanes)
-                row = m * self.chains + i % self.chains
-                self.dots.set(row, 0, b.isa.multiply_add(number, scalar, self.dots.get(row, 0)))
+            scalars = [
+                tir.Broadcast(self.scratch.load(left + (m * width + i)), lanes) for m in range(self.rows)
+            ]
+            if k.width > 1:
+                scalars = [b.let(scalar) for scalar in scalars]
+            for v, own in enumerate(words):
+                number = _one_and_code(own, first + i, k.form.bits, lanes)
+                number = number if self.rows == 1 else b.hold(number)
+                for m, scalar in enumerate(scalars):
+                    row = m * self.chains + i % self.chains
+                    self.dots.set(row, v, b.isa.multiply_add(number, scalar, self.dots.get(row, v)))
 
     def _add(self, number: Any, stat: Any, grid: Any) -> None:
         """Adds s · 2ⁿ · (dot - (1 + z / 2ⁿ) · sum) of group `number`."""
@@ -181,6 +191,12 @@ class _Panel:
         numbers = b.stack("float32", 4)
         grids, factors = self.pointer(k.grids), self.pointer(k.factors)
         b.store(numbers, 0, load_half(b, grids, grid + number * 4, 4, factors.load(0, 4)))
+        for v in range(k.width):
+            self._add_panel(v, number, stat + v * (k.groups * lanes), numbers)
+
+    def _add_panel(self, v: int, number: Any, stat: Any, numbers: Pointer) -> None:
+        """The same for panel v; `numbers` are those of the grid."""
+        k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         both = b.hold(tir.Cast(f"int32x{lanes}", self.pointer(k.stats).load(stat + number * lanes, lanes)))
         low = both & constant(2**k.form.scale_bits - 1, "int32", lanes)
         high = tir.shift_right(both, constant(k.form.scale_bits, "int32", lanes))
@@ -195,28 +211,31 @@ class _Panel:
         base = self.rows * k.chunks * CHUNK
         for m in range(self.rows):
             total = tir.Broadcast(self.scratch.load(number + (base + m * k.groups)), lanes)
-            rest = self.dots.get(m * self.chains, 0) - more * total
+            rest = self.dots.get(m * self.chains, v) - more * total
             for chain in range(1, self.chains):
-                rest = rest + self.dots.get(m * self.chains + chain, 0)
-            self.sums.set(m, 0, b.isa.multiply_add(scale, b.hold(rest), self.sums.get(m, 0)))
+                rest = rest + self.dots.get(m * self.chains + chain, v)
+            self.sums.set(m, v, b.isa.multiply_add(scale, b.hold(rest), self.sums.get(m, v)))
 
     def store(self) -> None:
         """What the accumulators hold, through bias and epilogue."""
-        outputs, lanes = self.kernel.out.shape[1], self.b.isa.lanes
+        outputs, lanes, width = self.kernel.out.shape[1], self.b.isa.lanes, self.kernel.width
         whole, ragged = divmod(outputs, lanes)
-        if not ragged:
-            self._store(lanes)
-            return
-        with self.b.when(self.panel < whole):
-            self._store(lanes)
-        with self.b.when(tir.EQ(self.panel, int32(whole))):
-            self._store(ragged)
+        for v in range(width):
+            vector = self.b.let(self.panel + v, "v")
+            if outputs % (lanes * width) == 0:
+                self._store(v, vector, lanes)
+                continue
+            with self.b.when(vector < whole):
+                self._store(v, vector, lanes)
+            if ragged:
+                with self.b.when(tir.EQ(vector, int32(whole))):
+                    self._store(v, vector, ragged)
 
-    def _store(self, keep: int) -> None:
+    def _store(self, v: int, vector: Any, keep: int) -> None:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
-        scope, column = Scope(b, self.pointers), b.let(self.panel * lanes)
+        scope, column = Scope(b, self.pointers), b.let(vector * lanes)
         for m in range(self.rows):
-            total = self.sums.get(m, 0)
+            total = self.sums.get(m, v)
             if k.bias is not None:
                 total = b.hold(total + self.pointer(k.bias).load(column, lanes))
             result = evaluate(

@@ -46,7 +46,8 @@ class _Packed:
     def __init__(self, isa: Isa, spqr: Spqr) -> None:
         self.spqr, self.form, self.lanes = spqr, spqr.form, isa.lanes
         self.outputs, self.inputs = spqr.codes.shape
-        self.panels = -(-self.outputs // isa.lanes)
+        self.width = 2 if isa.lanes < 8 and self.form.rows % (2 * isa.lanes) == 0 else 1
+        self.panels = -(-self.outputs // (isa.lanes * self.width)) * self.width
         span = max(CHUNK, self.form.group)
         self.depth = -(-self.inputs // span) * span
         self.groups = self.depth // self.form.group
@@ -96,7 +97,9 @@ class _Packed:
         out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
         tree = row_tree(state, epilogue.tree, shape)
         left = matrix_view(state.dense(Leaf(source)))
-        kernel = SpqrVector(left, codes, stats, grids, scaling, bias, matrix_view(out), self.form, tree)
+        kernel = SpqrVector(
+            left, codes, stats, grids, scaling, bias, matrix_view(out), self.form, tree, self.width
+        )
         state.steps.append(kernel)
         chosen = replace(
             choice,
