@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from gossamer.kernels.targets import Target
+from gossamer.passes.rounding import ROUNDINGS, TOLERANCE
 from gossamer.runtime.comparing import tensor_error
 from gossamer.runtime.errors import InputError, JobError
 
 from .engines import Engine
 
-__all__ = ["TOLERANCE", "Check", "check_outputs", "compare_engines", "require_agreement"]
+__all__ = ["Check", "check_outputs", "compare_engines", "require_agreement"]
 
-TOLERANCE = 1e-4  # of each output's spread, against onnxruntime on the same file
-_ROUNDINGS = 8  # as often as inputs, values between layers are rounded, at least
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Row = dict[str, Any]
@@ -97,7 +96,7 @@ def require_agreement(
     limits = sensitivity()
     for check, row in beyond:
         explained = limits.get(row["name"])
-        limit = TOLERANCE if explained is None else max(TOLERANCE, _ROUNDINGS * explained)
+        limit = TOLERANCE if explained is None else max(TOLERANCE, ROUNDINGS * explained)
         if not row["relative"] <= limit:
             raise JobError(
                 f"output {row['name']} differs from onnxruntime",

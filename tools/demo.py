@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.passes.rounding import TOLERANCE
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.node import node_available, run_in_node
 
 from .benching import Contestant, Worker, interleave
-from .checking import TOLERANCE, check_outputs
+from .checking import check_outputs
 from .console import Column, format_bytes, format_error, print_table, show_progress
 from .engines import make_feeds, open_engine
 from .failing import guarded, report_failure

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gossamer.passes.rounding import TOLERANCE
 from gossamer.runtime.errors import OptionError
 
-from .checking import TOLERANCE
 from .console import note
 from .failing import run_alone
 from .options import choose_output

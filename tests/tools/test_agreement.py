@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gossamer.kernels.targets import find_target
+from gossamer.passes.rounding import TOLERANCE
 from gossamer.runtime.errors import JobError
-from gossamer.tools.checking import TOLERANCE, Check, require_agreement
+from gossamer.tools.checking import Check, require_agreement
 
 
 def _check(relative: float) -> Check:

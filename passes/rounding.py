@@ -1,0 +1,54 @@
+"""How much rounding alone may change outputs: the tolerance of exact conversions and of compiled code.
+
+Most models stay within TOLERANCE. Some amplify rounding errors; what one unit in the last place of the inputs
+does to onnxruntime's own outputs shows how much, and ROUNDINGS times that is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.runtime.comparing import tensor_error
+
+if TYPE_CHECKING:
+    from .reference import Runnable
+
+__all__ = ["ROUNDINGS", "TOLERANCE", "sensitivity"]
+
+TOLERANCE = 1e-4
+"""Of each output's spread."""
+ROUNDINGS = 8
+"""As often as inputs, values between layers are rounded, at least."""
+Array = npt.NDArray[Any]
+
+
+def sensitivity(
+    model: Runnable, feeds: Mapping[str, Array], expected: Sequence[Array], runs: int = 3
+) -> list[float]:
+    """For each output of `model`: the largest change, in spreads, in `runs` runs whose inputs differ by one
+    unit in the last place from `feeds`, which give `expected`. 0 where an output is not finite."""
+    from .reference import run_onnx  # onnxruntime, which the constants here do not need
+
+    largest = [0.0] * len(expected)
+    for seed in range(runs):
+        outputs = run_onnx(model, _nudged(feeds, seed))
+        for i, (before, after) in enumerate(zip(expected, outputs, strict=True)):
+            if before.dtype.kind not in "OUS":
+                largest[i] = max(largest[i], tensor_error(before, after).relative)
+    return [value if np.isfinite(value) else 0.0 for value in largest]
+
+
+def _nudged(feeds: Mapping[str, Array], seed: int) -> dict[str, Array]:
+    """Every float moved to one of its two neighbours, at random."""
+    generator = np.random.default_rng(seed)
+    nudged = {}
+    for name, array in feeds.items():
+        nudged[name] = array
+        if array.dtype.kind == "f":
+            towards = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+            nudged[name] = np.nextafter(array, towards)
+    return nudged
