@@ -99,12 +99,12 @@ class GroupSparseVector(Kernel):
         work = _Work(self, b, pointers, scratch)
         first, last = work.share()
         most = _most_rows(b.isa)
-        for start in range(0, rows, most):
-            count = min(most, rows - start)
-            work.prepare(start, count)
-            with b.loop(b.let(last - first), first) as n:
-                work.output(n, start, count)
-            work.finish(start, count, first, last)
+        full, tail = divmod(rows, most)
+        if full:
+            with b.loop(full) as block:
+                work.rows(b.let(block * most, "row"), most, first, last)
+        if tail:
+            work.rows(int32(full * most), tail, first, last)
 
 
 class _Work:
@@ -158,17 +158,24 @@ class _Work:
             b.store(bounds, 1, high)
         return b.let(bounds.load(1), "output")
 
+    def rows(self, start: Any, count: int, first: Any, last: Any) -> None:
+        """`count` rows from `start`, of the outputs from the `first` to before the `last`."""
+        self.prepare(start, count)
+        with self.b.loop(self.b.let(last - first), first) as n:
+            self.output(n, start, count)
+        self.finish(start, count, first, last)
+
     # ---- activations ------------------------------------------------------------------------
-    def prepare(self, start: int, count: int) -> None:
+    def prepare(self, start: Any, count: int) -> None:
         """Copies of the rows, zero beyond the last input, and lane-wise sums of each group."""
         k, b, size = self.kernel, self.b, self.kernel.size
         whole, rest = divmod(k.left.shape[1], size)
         for m in range(count):
-            source = (start + m) * k.left.shape[1]
+            source = b.let((start + m) * k.left.shape[1], "source")
             with b.loop(whole) as group:
                 self._prepare_group(m, group, b.let(source + group * size), size)
             if rest:
-                self._prepare_group(m, int32(whole), int32(source + whole * size), rest)
+                self._prepare_group(m, int32(whole), b.let(source + whole * size), rest)
 
     def _prepare_group(self, m: int, group: Any, source: Any, count: int) -> None:
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
@@ -189,7 +196,7 @@ class _Work:
             b.store(self.scratch, at + k.size, total)
 
     # ---- outputs ----------------------------------------------------------------------------
-    def output(self, n: Any, start: int, count: int) -> None:
+    def output(self, n: Any, start: Any, count: int) -> None:
         """The sum of output `n` in `count` rows from `start`, without the epilogue."""
         k, b, layout = self.kernel, self.b, self.layout
         starts = self.pointer(k.weights.starts)
@@ -288,7 +295,7 @@ class _Work:
         return value
 
     # ---- epilogue ---------------------------------------------------------------------------
-    def finish(self, start: int, count: int, first: Any, last: Any) -> None:
+    def finish(self, start: Any, count: int, first: Any, last: Any) -> None:
         """Bias and epilogue on this thread's outputs, whole vectors where they are."""
         k, b, lanes = self.kernel, self.b, self.b.isa.lanes
         if k.bias is None and isinstance(k.epilogue, Accumulator):
@@ -297,15 +304,15 @@ class _Work:
         vectors = b.let(tir.max(tir.truncdiv(last, int32(lanes)) - vector, int32(0)))
         head = b.let(tir.min(last, vector * lanes))
         tail = b.let(tir.max(head, (vector + vectors) * lanes))
-        for m in range(start, start + count):
+        for row in [b.let(start + m) for m in range(count)]:
             with b.loop(b.let(head - first), first) as n:
-                self._finish(m, n, 1)
+                self._finish(row, n, 1)
             with b.loop(vectors, vector) as i:
-                self._finish(m, b.let(i * lanes), lanes)
+                self._finish(row, b.let(i * lanes), lanes)
             with b.loop(b.let(last - tail), tail) as n:
-                self._finish(m, n, 1)
+                self._finish(row, n, 1)
 
-    def _finish(self, row: int, column: Any, lanes: int) -> None:
+    def _finish(self, row: Any, column: Any, lanes: int) -> None:
         k, b = self.kernel, self.b
         scope, out, index = Scope(b, self.pointers), self.pointer(k.out), list[Any]()
         offset = b.let(column + row * k.out.shape[1])
@@ -316,7 +323,7 @@ class _Work:
             k.epilogue,
             scope,
             b.hold(total),
-            lambda leaf: row_operand(scope, leaf, index, int32(row), column, lanes),
+            lambda leaf: row_operand(scope, leaf, index, row, column, lanes),
         )
         b.store(out, offset, result)
 

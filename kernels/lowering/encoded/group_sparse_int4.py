@@ -23,12 +23,13 @@ from .base import ProductKernel
 __all__ = ["product_kernel"]
 
 _MOST_ROWS = 8  # that are multiplied group by group
+_MOST_WIDE = 64  # with AVX-512, where panels cost more than decoding for every eighth row
 _MANY_KEPT = 0.4  # of the groups: blocks of single weights would be no faster than decoded panels
 
 
 def product_kernel(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | None:
     """The product of a few rows, group by group; many rows of a weight that is not very sparse, by panels."""
-    if rows > _MOST_ROWS:
+    if rows > (_MOST_WIDE if isa.lanes == 16 else _MOST_ROWS):
         return _by_panels(isa, encoded, rows)
 
     def lowered(
