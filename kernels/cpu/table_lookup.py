@@ -32,8 +32,9 @@ def table_lookup(isa: Isa, bits: int, luts: Array) -> TableLookup:
     assert 1 <= bits <= 8, bits
     if isa.lanes == 16 or (isa.lanes == 8 and bits <= 3):
         return PermutedTable(isa, bits)
-    if bits <= 6:
-        zero = (luts.astype(np.float32).view(np.uint32)[..., None] >> (8 * np.arange(3))) & 0xFF == 0
-        first = next((i for i in range(3) if not zero[..., i].all()), 3)
-        return BytePlanes(isa, bits, min(first, 2))
+    zero = (luts.astype(np.float32).view(np.uint32)[..., None] >> (8 * np.arange(3))) & 0xFF == 0
+    first = min(next((i for i in range(3) if not zero[..., i].all()), 3), 2)
+    most = 6 if isa.target.family != "wasm" or first == 2 else 5  # engines test the range of each index
+    if bits <= most:
+        return BytePlanes(isa, bits, first)
     return MemoryTable(isa, bits)
