@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 export PYTHONSAFEPATH := 1
+export OPENBLAS_NUM_THREADS := 1 # tests and passes run side by side as it is
 
 .PHONY: demo test conformance check format models-table benchmarks quality clean
 
