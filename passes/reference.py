@@ -18,7 +18,7 @@ import onnxruntime
 from gossamer.runtime.errors import FeedError, JobError, ModelError
 
 from .base import weight_bytes
-from .saving import INLINE_LIMIT, in_memory, save_model
+from .saving import in_memory, save_model
 
 __all__ = ["OnnxTensor", "Runnable", "onnx_io", "open_onnx", "run_onnx", "run_opened"]
 
@@ -33,6 +33,7 @@ _DTYPES = {
     **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _QUIET = 4
+_IN_MEMORY = 16 * 2**20  # bytes of weights; onnxruntime reads what is larger from a file, without a copy here
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _as_source(model: Runnable) -> Iterator[str | bytes]:
         yield str(model)
     elif isinstance(model, onnx.ModelProto):
         yield model.SerializeToString()
-    elif weight_bytes(model) <= INLINE_LIMIT:
+    elif weight_bytes(model) <= _IN_MEMORY:
         yield ir.to_proto(in_memory(model)).SerializeToString()
     else:
         with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir as ir
 
 from gossamer.runtime.errors import JobError, OptionError
+
+from .streaming import serialized
 
 __all__ = ["INLINE_LIMIT", "save_model", "written_whole"]
 
@@ -30,7 +32,7 @@ def save_model(model: ir.Model, path: str | Path) -> None:
         _save_in_two(model, path)
         return
     with written_whole(path) as aside:
-        _write(aside, ir.to_proto(in_memory(model)).SerializeToString())
+        _write(aside, serialized(in_memory(model)))
 
 
 def check_parent(path: Path) -> None:
@@ -83,7 +85,7 @@ def _save_in_two(model: ir.Model, path: Path) -> None:
         for value in stored.graph.initializers.values():
             if isinstance(tensor := value.const_value, ir.ExternalTensor):
                 value.const_value = _at(tensor, data.name)
-        _write(aside, ir.to_proto(stored).SerializeToString())
+        _write(aside, [ir.to_proto(stored).SerializeToString()])
 
 
 def _at(tensor: ir.ExternalTensor, location: str) -> ir.ExternalTensor:
@@ -92,9 +94,9 @@ def _at(tensor: ir.ExternalTensor, location: str) -> ir.ExternalTensor:
     )
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     with path.open("xb") as file:
-        file.write(data)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 
