@@ -1,8 +1,8 @@
 """A model as protobuf, piece by piece, so that its weights are never in memory twice.
 
 A message is the sequence of its fields, so large initializers are written behind the other fields of the
-graph: the tag of `initializer` (ModelProto.graph is field 7, GraphProto.initializer 5, TensorProto.raw_data 9),
-the length, the fields of the tensor. Source: protobuf.dev/programming-guides/encoding and onnx.proto.
+graph: the tag of `initializer` (ModelProto.graph is field 7, GraphProto.initializer 5, TensorProto.raw_data
+9), the length, the fields of the tensor. Source: protobuf.dev/programming-guides/encoding and onnx.proto.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LARGE = 1 << 16  # bytes
 def serialized(model: ir.Model) -> Iterator[bytes]:
     """Pieces that are, one after another, the ModelProto of `model`; its weights are in memory or mapped.
 
-    Every piece holds one weight at most. What an initializer says of itself is not said again in `value_info`.
+    Every piece holds one weight at most. What an initializer says of itself is not repeated in `value_info`.
     """
     copy = model.clone()
     large = [tensor for value in list(copy.graph.initializers.values()) if (tensor := _taken(copy, value))]
