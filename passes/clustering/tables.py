@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 LutType = Literal["float16", "float32", "int8"]
 _HALF_LEAST, _HALF_MOST = 2.0**-10, 60000.0
+_FEW = 64  # entries
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,16 @@ def round_tables(tables: Floats, kind: LutType) -> Rounded:
     """`tables` [..., entries, d] rounded to `kind`.
 
     int8 has a scale for each table; float16 where the largest entry of a table is no ordinary float16.
+    float16 entries of palettes of up to 6 bits keep 8 significant bits, a bfloat16's: kernels that look bytes
+    up then have two planes instead of three, and of so few entries none is as near to another.
     """
     if kind == "float32":
         return Rounded(tables.astype(np.float32), None)
     peak = np.abs(tables).max(axis=(-2, -1))
     peak = np.where(peak > 0, peak, 1.0)
+    if kind == "float16" and tables.shape[-2] <= _FEW:
+        mantissa, exponent = np.frexp(tables)
+        tables = np.ldexp(np.round(mantissa * 256) / 256, exponent)
     if kind == "float16" and peak.min() >= _HALF_LEAST and peak.max() <= _HALF_MOST:
         return Rounded(tables.astype(np.float16), None)
     if kind == "float16":

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gossamer.passes.recipe import load_recipe
 from gossamer.runtime.errors import JobError
 
 from ..console import note
@@ -17,8 +19,28 @@ from .single_layers import SINGLE_LAYERS, write_single_layer
 
 __all__ = ["Builds", "Compilation", "run_tool"]
 
-_PRUNING = ("joint-small",)
-_PRUNE_ALL = ("--set", "prune.keep_first=false", "--set", "prune.keep_last=false")
+_BLOCKS_OF_8 = ("rearrange-channels.pattern=8x1", "prune.pattern=8x1")
+_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"joint-8x1": ("joint-small", _BLOCKS_OF_8)}
+"""Recipes with settings, by the name of the kind; all other kinds are recipes."""
+_WHOLE = {
+    # a single layer is first and last at once, which recipes treat with more care
+    "cluster-weights": ("first_bits=null", "last_bits=null"),
+    "prune": ("keep_first=false", "keep_last=false"),
+    "rearrange-channels": ("keep_first=false", "keep_last=false"),
+}
+
+
+def _settings(model: str, kind: str) -> tuple[str, list[str]]:
+    """The recipe of a kind, and what is set for it."""
+    recipe, own = _KINDS.get(kind, (kind, ()))
+    passes = {name for name, _ in load_recipe(recipe).passes}
+    whole = [
+        f"{name}.{option}"
+        for name, options in _WHOLE.items()
+        for option in options
+        if model in SINGLE_LAYERS and name in passes
+    ]
+    return recipe, [word for setting in (*own, *whole) for word in ("--set", setting)]
 
 
 @dataclass(frozen=True)
@@ -43,12 +65,11 @@ class Builds:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def onnx(self, kind: str = "dense") -> Path:
-        """The model's file; `kind` is "dense" or a recipe. Raises JobError."""
+        """The model's file; `kind` is "dense", a recipe or one of _KINDS. Raises JobError."""
         path = self.folder / f"{kind}.onnx"
         if not path.exists() and kind != "dense":
-            # a single layer is first and last at once, which recipes leave dense
-            whole = _PRUNE_ALL if self._model in SINGLE_LAYERS and kind in _PRUNING else ()
-            run_tool("convert", self.onnx(), path, "--recipe", kind, *whole)
+            recipe, settings = _settings(self._model, kind)
+            run_tool("convert", self.onnx(), path, "--recipe", recipe, *settings)
         elif not path.exists() and self._model in SINGLE_LAYERS:
             write_single_layer(self._model, path)
         elif not path.exists():

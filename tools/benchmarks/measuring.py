@@ -174,6 +174,7 @@ _COMPRESSED = {
     "4-bit palette": Entrant("", "palette-4bit", "host"),
     "3-bit palette": Entrant("", "palette-3bit", "host"),
     "50 % and 4-bit palette": Entrant("", "joint-small", "host"),
+    "50 % in 8×1 and 4-bit palette": Entrant("", "joint-8x1", "host"),
 }
 _COMPRESSED_WEB = {
     what: Entrant("gossamer@node", entrant.kind, "wasm")
