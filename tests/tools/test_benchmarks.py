@@ -14,6 +14,7 @@ from gossamer.tools.benchmarks.building import Builds
 from gossamer.tools.benchmarks.measuring import PARTS, Measurement, Options
 from gossamer.tools.benchmarks.page import BEGIN, END, goals, insert, page
 from gossamer.tools.benchmarks.results import read_results, write_result
+from gossamer.tools.benchmarks.single_layers import SINGLE_LAYERS
 from gossamer.tools.listing import list_things
 
 from .conftest import tiny_proto
@@ -53,7 +54,8 @@ def test_goals_are_about_models_and_parts_that_exist() -> None:
     zoo = {row["name"] for row in list_things("models")}
     for goal in goals():
         assert goal.part in PARTS
-        assert set(goal.models) <= zoo
+        assert set(goal.models) <= zoo | set(SINGLE_LAYERS)
+        assert all(PARTS[goal.part].takes(model) for model in goal.models)
         assert (goal.at_most is None) != (goal.at_least is None)
 
 
