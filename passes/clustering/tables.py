@@ -46,7 +46,9 @@ def round_tables(tables: Floats, kind: LutType) -> Rounded:
         return Rounded(tables.astype(np.float32), None)
     peak = np.abs(tables).max(axis=(-2, -1))
     peak = np.where(peak > 0, peak, 1.0)
-    if kind == "float16" and tables.shape[-2] <= _FEW:
+    with np.errstate(over="ignore"):
+        exact = np.array_equal(tables, tables.astype(np.float16))  # a palette of old: nothing may be lost
+    if kind == "float16" and tables.shape[-2] <= _FEW and not exact:
         mantissa, exponent = np.frexp(tables)
         tables = np.ldexp(np.round(mantissa * 256) / 256, exponent)
     if kind == "float16" and peak.min() >= _HALF_LEAST and peak.max() <= _HALF_MOST:
