@@ -13,7 +13,7 @@ from ..console import note
 from ..failing import run_alone
 from ..options import known_names
 from .curves import curves, goals
-from .measuring import Point, baseline, measure
+from .measuring import Point, baseline, kept, measure
 from .page import insert, tables
 from .plots import plot
 from .tasks import TASKS
@@ -33,6 +33,7 @@ def command(
     ),
     task: list[str] = typer.Option([], "--task", help="Tasks; all when not given."),
     curve: list[str] = typer.Option([], "--curve", help="Curves; all when not given."),
+    no_measure: bool = typer.Option(False, "--no-measure", help="Only show what was measured before."),
 ) -> None:
     """Measure bytes against quality, and write docs/compression.md."""
     names = known_names("--task", task, list(TASKS))
@@ -48,7 +49,9 @@ def command(
         points[name] = []
         for each in (c for c in chosen if not c.tasks or name in c.tasks):
             for level in each.levels:
-                point = measure(data, each, level, folder)
+                point = (kept if no_measure else measure)(data, each, level, folder)
+                if point is None:
+                    continue
                 points[name].append(point)
                 score = point.note if point.score is None else f"{point.score:.4g} {data.unit}"
                 note(f"{name}, {each.name}, {level.label}: {point.bytes:,} bytes, {score}")

@@ -13,7 +13,7 @@ from ..converting import convert
 from .curves import Curve, Level
 from .tasks import Task
 
-__all__ = ["Point", "baseline", "measure"]
+__all__ = ["Point", "baseline", "kept", "measure"]
 
 _DENSE = Curve(
     name="dense", title="Dense", recipe="default", calibrate=False, levels=(Level(label="float32"),)
@@ -40,16 +40,29 @@ def baseline(task: Task, folder: Path) -> Point:
 
 def measure(task: Task, curve: Curve, level: Level, folder: Path) -> Point:
     """The point of `level`, converted to `folder`; taken from there where it was measured before."""
-    path = folder / task.name / curve.name / f"{level.label.replace(' ', '-').replace('%', '')}.json"
-    key = {"recipe": level.recipe or curve.recipe, "set": [*curve.set, *level.set], "data": curve.calibrate}
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept.pop("key") == key:
-            return Point(**kept)
+    if (point := kept(task, curve, level, folder)) is not None:
+        return point
+    path = _path(task, curve, level, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     point = _measured(task, curve, level, path.with_suffix(".onnx"))
-    path.write_text(json.dumps({"key": key, **asdict(point)}, indent=1) + "\n", encoding="utf-8")
+    data = {"key": _key(curve, level), **asdict(point)}
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return point
+
+
+def kept(task: Task, curve: Curve, level: Level, folder: Path) -> Point | None:
+    """The point as it was measured before, with the same recipe and settings."""
+    path = _path(task, curve, level, folder)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Point(**found) if found.pop("key", None) == _key(curve, level) else None
+
+
+def _path(task: Task, curve: Curve, level: Level, folder: Path) -> Path:
+    return folder / task.name / curve.name / f"{level.label.replace(' ', '-').replace('%', '')}.json"
+
+
+def _key(curve: Curve, level: Level) -> dict[str, object]:
+    return {"recipe": level.recipe or curve.recipe, "set": [*curve.set, *level.set], "data": curve.calibrate}
 
 
 def _measured(task: Task, curve: Curve, level: Level, file: Path) -> Point:
