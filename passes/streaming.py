@@ -24,32 +24,36 @@ def serialized(model: ir.Model) -> Iterator[bytes]:
     Every piece holds one weight at most. What an initializer says of itself is not repeated in `value_info`.
     """
     copy = model.clone()
-    large = [tensor for value in list(copy.graph.initializers.values()) if (tensor := _taken(copy, value))]
+    large = [taken for value in list(copy.graph.initializers.values()) if (taken := _taken(copy, value))]
     proto = ir.to_proto(copy)
     graph = proto.graph.SerializeToString()
     proto.ClearField("graph")
-    heads = [_head(tensor) for tensor in large]
-    length = len(graph) + sum(len(head) + tensor.nbytes for head, tensor in zip(heads, large, strict=True))
+    heads = [_head(name, tensor) for name, tensor in large]
+    length = len(graph) + sum(
+        len(head) + tensor.nbytes for head, (_, tensor) in zip(heads, large, strict=True)
+    )
     yield proto.SerializeToString() + _GRAPH + _varint(length) + graph
-    for head, tensor in zip(heads, large, strict=True):
+    for head, (name, tensor) in zip(heads, large, strict=True):
         data = tensor.tobytes()
-        assert len(data) == tensor.nbytes, tensor.name
+        assert len(data) == tensor.nbytes, name
         yield head + data
 
 
-def _taken(model: ir.Model, value: ir.Value) -> ir.TensorProtocol | None:
-    """The initializer's tensor, taken out of `model`, where it is large and no more than its data."""
+def _taken(model: ir.Model, value: ir.Value) -> tuple[str, ir.TensorProtocol] | None:
+    """The initializer's name (its tensor's may be another) and tensor, taken out of `model`, where it is
+    large and no more than its data."""
     tensor = value.const_value
     plain = tensor is not None and not tensor.doc_string and not tensor.metadata_props
     if tensor is None or not plain or tensor.nbytes < _LARGE or tensor.dtype == ir.DataType.STRING:
         return None
-    model.graph.initializers.pop(str(value.name))
-    return tensor
+    name = str(value.name)
+    model.graph.initializers.pop(name)
+    return name, tensor
 
 
-def _head(tensor: ir.TensorProtocol) -> bytes:
+def _head(name: str, tensor: ir.TensorProtocol) -> bytes:
     """All of the initializer before its data."""
-    proto = onnx.TensorProto(name=tensor.name or "", dims=tensor.shape.numpy(), data_type=tensor.dtype.value)
+    proto = onnx.TensorProto(name=name, dims=tensor.shape.numpy(), data_type=tensor.dtype.value)
     fields: bytes = proto.SerializeToString() + _RAW_DATA + _varint(tensor.nbytes)
     return _INITIALIZER + _varint(len(fields) + tensor.nbytes) + fields
 

@@ -47,3 +47,12 @@ def test_four_bits_stay_four_bits() -> None:
     got = onnx.ModelProto.FromString(b"".join(serialized(model(tensor))))
     assert got.graph.initializer[0] == tensor
     assert len(got.SerializeToString()) < 110_000
+
+
+def test_an_initializer_is_called_as_its_readers_call_it() -> None:
+    source = model(onnx.numpy_helper.from_array(np.zeros(70_000, np.float32), "w"))
+    value = source.graph.initializers["w"]
+    value.const_value = ir.Tensor(np.ones(70_000, np.float32), name="another")
+    got = onnx.ModelProto.FromString(b"".join(serialized(source)))
+    onnx.checker.check_model(got)
+    assert got.graph.initializer[0].name == "w" == got.graph.node[0].input[0]
