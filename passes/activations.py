@@ -20,7 +20,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from .base import node_label
 from .layers import Layer
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "weights_and_rows"]
 
 Array = npt.NDArray[np.float32]
 _ROWS = 4096
@@ -160,3 +160,19 @@ def _pads(
         less, more = total // 2, total - total // 2
         pads.append((less, more) if auto == "SAME_UPPER" else (more, less))
     return pads
+
+
+def weights_and_rows(
+    data: Calibration | None, model: ir.Model, layers: Sequence[Layer], limit: int
+) -> Iterator[tuple[Array, Array | None]]:
+    """For each layer: its weight, outputs first, and about `limit` rows that it reads.
+
+    There are no rows without data, nor for a convolution in groups, whose channels read different inputs.
+    """
+    plain = [layer for layer in layers if layer.groups == 1]
+    rows = data.rows(model, plain, limit) if data is not None else None
+    for layer in layers:
+        tensor = layer.weight.const_value
+        assert tensor is not None
+        weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
+        yield weight, next(rows) if rows is not None and layer.groups == 1 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Self
@@ -13,8 +13,9 @@ from gossamer.kernels.formats import DOMAIN
 from gossamer.kernels.formats.base import Array
 from gossamer.runtime.errors import OptionError, nearest
 
-from .base import Pass, node_label
+from .base import Pass, change, node_label, refuse
 from .options import check_options
+from .report import PassReport
 
 __all__ = ["LAYER_TYPES", "Layer", "LayerPass", "first_layers", "last_layers", "weighted_layers"]
 
@@ -190,3 +191,21 @@ class LayerPass(Pass):
                     where=f"{self.pass_name()}: nodes: {pattern}",
                     advice=nearest(pattern, names),
                 )
+
+    def chosen(
+        self, layers: Iterable[Layer], report: PassReport, refusal: Callable[[Layer], str], done: str
+    ) -> list[Layer]:
+        """One layer for each weight that is to be changed; others are refused, or share it.
+
+        `refusal` says why a layer stays as it is; `done` is what happens to a weight: "rounded".
+        """
+        found: dict[ir.Value, Layer] = {}
+        for layer in layers:
+            if layer.weight in found:
+                owner = node_label(found[layer.weight].node)
+                change(report, layer.node, f"shares the weights of {owner}, which are {done} there")
+            elif reason := refusal(layer):
+                refuse(report, layer.node, reason)
+            else:
+                found[layer.weight] = layer
+        return list(found.values())

@@ -23,6 +23,7 @@ from pydantic import Field
 from gossamer.kernels.formats.group_sparse_int4 import pack_groups
 from gossamer.runtime.errors import OptionError
 
+from ..activations import weights_and_rows
 from ..base import change, node_label, refuse
 from ..group_losses import Loss, group_losses, keep_largest
 from ..grouped_rounding import inverse_factor
@@ -81,18 +82,12 @@ class QuantizeSparseGroups(LayerPass):
         layers = weighted_layers(model)
         first, last = first_layers(model, layers), last_layers(model, layers)
         report.matched = len(layers)
-        chosen: dict[ir.Value, Layer] = {}
-        for layer in layers:
-            settings = self.at(layer.node)
-            reason = settings._refusal(layer, model, layer.node in first, layer.node in last)
-            if layer.weight in chosen:
-                owner = node_label(chosen[layer.weight].node)
-                change(report, layer.node, f"shares the weights of {owner}, which are rounded there")
-            elif reason:
-                refuse(report, layer.node, reason)
-            else:
-                chosen[layer.weight] = layer
-        found = list(chosen.values())
+        found = self.chosen(
+            layers,
+            report,
+            lambda at: self.at(at.node)._refusal(at, model, at.node in first, at.node in last),
+            "rounded",
+        )
         names = [node_label(layer.node) for layer in found]
         shares = self._global_shares(model, found) if self.scope == "global" else None
         rounded = list(self.context.map(_compressed, self._work(model, found, shares), names))
@@ -124,14 +119,7 @@ class QuantizeSparseGroups(LayerPass):
 
     def _read(self, model: ir.Model, layers: list[Layer]) -> Iterator[tuple[Float, Float | None]]:
         """The weight of each layer, outputs first, and rows that it reads."""
-        data = self.context.calibration
-        plain = [layer for layer in layers if layer.groups == 1]
-        rows = data.rows(model, plain, _ROWS) if data is not None else None
-        for layer in layers:
-            tensor = layer.weight.const_value
-            assert tensor is not None
-            weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
-            yield weight, next(rows) if rows is not None and layer.groups == 1 else None
+        return weights_and_rows(self.context.calibration, model, layers, _ROWS)
 
     def _loss(self, rows: Float | None) -> Loss:
         if rows is None:  # without data, or a convolution in groups, whose channels read different inputs

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from gossamer.kernels.group_grid import GroupForm
 
+from ..activations import weights_and_rows
 from ..base import change, node_label, refuse
 from ..grouped_rounding import round_groups
 from ..layers import Layer, LayerPass, weighted_layers
@@ -58,17 +59,7 @@ class QuantizeSpqr(LayerPass):
         layers = weighted_layers(model)
         self.check_names(layers)
         report.matched = len(layers)
-        chosen: dict[ir.Value, Layer] = {}
-        for layer in layers:
-            settings = self.at(layer.node)
-            if layer.weight in chosen:
-                first = node_label(chosen[layer.weight].node)
-                change(report, layer.node, f"shares the weights of {first}, which are rounded there")
-            elif reason := settings._refusal(layer, model):
-                refuse(report, layer.node, reason)
-            else:
-                chosen[layer.weight] = layer
-        found = list(chosen.values())
+        found = self.chosen(layers, report, lambda at: self.at(at.node)._refusal(at, model), "rounded")
         names = [node_label(layer.node) for layer in found]
         rounded = list(self.context.map(round_groups, self._work(model, found), names))
         for layer, stored in zip(found, rounded, strict=True):
@@ -88,19 +79,13 @@ class QuantizeSpqr(LayerPass):
 
     def _work(self, model: ir.Model, layers: list[Layer]) -> Iterator[tuple[Any, ...]]:
         """Arguments of `round_groups` for each layer."""
-        data = self.context.calibration
-        plain = [layer for layer in layers if layer.groups == 1]
-        rows = data.rows(model, plain, _ROWS) if data is not None else None
-        for layer in layers:
+        read = weights_and_rows(self.context.calibration, model, layers, _ROWS)
+        for layer, (weight, rows) in zip(layers, read, strict=True):
             settings = self.at(layer.node)
             form = GroupForm(
                 settings.bits, settings.group, settings.scale_bits, settings.zero_bits, settings.rows
             )
-            tensor = layer.weight.const_value
-            assert tensor is not None
-            weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
-            read = next(rows) if rows is not None and layer.groups == 1 else None
-            yield weight, read, form, settings.outliers
+            yield weight, rows, form, settings.outliers
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:

@@ -19,7 +19,8 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import Field
 
-from ..base import change, node_label, refuse
+from ..activations import weights_and_rows
+from ..base import change, node_label
 from ..bit_stacking import block_bytes, block_rank, load_order, stack_blocks
 from ..layers import Layer, LayerPass, weighted_layers
 from ..report import PassReport
@@ -50,17 +51,8 @@ class StackBits(LayerPass):
         layers = weighted_layers(model)
         self.check_names(layers)
         report.matched = len(layers)
-        chosen: dict[ir.Value, Layer] = {}
-        for layer in layers:
-            settings = self.at(layer.node)
-            if layer.weight in chosen:
-                first = node_label(chosen[layer.weight].node)
-                change(report, layer.node, f"shares the weights of {first}, which are stacked there")
-            elif reason := settings._refusal(layer, model):
-                refuse(report, layer.node, reason)
-            else:
-                chosen[layer.weight] = layer
-        self._stack(model, list(chosen.values()), report)
+        found = self.chosen(layers, report, lambda at: self.at(at.node)._refusal(at, model), "stacked")
+        self._stack(model, found, report)
 
     def _stack(self, model: ir.Model, layers: list[Layer], report: PassReport) -> None:
         names = [node_label(layer.node) for layer in layers]
@@ -84,16 +76,10 @@ class StackBits(LayerPass):
 
     def _work(self, model: ir.Model, layers: list[Layer]) -> Iterator[tuple[Any, ...]]:
         """Arguments of `stack_blocks` for each layer; a convolution in groups has no rows."""
-        data = self.context.calibration
-        plain = [layer for layer in layers if layer.groups == 1]
-        rows = data.rows(model, plain, _ROWS) if data is not None else None
-        for layer in layers:
+        read = weights_and_rows(self.context.calibration, model, layers, _ROWS)
+        for layer, (weight, rows) in zip(layers, read, strict=True):
             settings = self.at(layer.node)
-            tensor = layer.weight.const_value
-            assert tensor is not None
-            weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
-            read = next(rows) if rows is not None and layer.groups == 1 else None
-            yield weight, read, settings.blocks, settings.rank
+            yield weight, rows, settings.blocks, settings.rank
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:
