@@ -24,8 +24,9 @@ from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.n_m import LARGEST_GROUP, most_kept, position_bits
 from gossamer.runtime.errors import OptionError
 
-from ..base import change, refuse
-from ..layers import Layer, LayerPass, weighted_layers
+from ..base import change
+from ..encoding import EncodingPass
+from ..layers import Layer
 from ..report import PassReport
 from ..storing import Stored, refusal, store_weight
 
@@ -36,7 +37,7 @@ _GROUPS = (4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeNM(LayerPass):
+class EncodeNM(EncodingPass):
     """Store weights in the N:M format where that is smaller, else leave them as they are.
 
     `pattern` is N:M (M up to 16), or `auto`: the smallest of M = 4, 8 and 16 with the least N that holds all
@@ -56,22 +57,6 @@ class EncodeNM(LayerPass):
         super().__post_init__()
         if self.pattern != "auto":
             parse_n_m(self.pattern)
-
-    def apply(self, model: ir.Model, report: PassReport) -> None:
-        """Encode in place, one weight at a time; each layer is changed, or refused with a reason."""
-        layers = weighted_layers(model)
-        self.check_names(layers)
-        report.matched = len(layers)
-        done: set[ir.Value] = set()
-        for layer in layers:
-            settings = self.at(layer.node)
-            if layer.weight in done:
-                change(report, layer.node, "shares weights that are encoded")
-            elif reason := settings._refusal(layer, model):
-                refuse(report, layer.node, reason)
-            else:
-                settings._encode(model, layer, report)
-                done.add(layer.weight)
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:

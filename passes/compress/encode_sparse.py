@@ -22,8 +22,9 @@ from gossamer.kernels.formats import find_format
 from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.block_sparse import block_grid, block_survivors
 
-from ..base import change, refuse
-from ..layers import Layer, LayerPass, weighted_layers
+from ..base import change
+from ..encoding import EncodingPass
+from ..layers import Layer
 from ..report import PassReport
 from ..storing import Stored, refusal, store_weight
 
@@ -34,7 +35,7 @@ _CANDIDATES = ((16, 1), (8, 1), (4, 1), (2, 1), (1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeSparse(LayerPass):
+class EncodeSparse(EncodingPass):
     """Store weights in the block-sparse format where that is smaller, else leave them dense.
 
     `block` is `auto` (the smallest of 16x1, 8x1, 4x1, 2x1 and 1x1) or RxC. `min_saving` is the share of its
@@ -46,22 +47,6 @@ class EncodeSparse(LayerPass):
     stage: ClassVar[str] = "compress"
     exact: ClassVar[bool] = True
     layer_options: ClassVar[tuple[str, ...]] = ("skip", "block", "min_saving")
-
-    def apply(self, model: ir.Model, report: PassReport) -> None:
-        """Encode in place, one weight at a time; each layer is changed, or refused with a reason."""
-        layers = weighted_layers(model)
-        self.check_names(layers)
-        report.matched = len(layers)
-        done: set[ir.Value] = set()
-        for layer in layers:
-            settings = self.at(layer.node)
-            if layer.weight in done:
-                change(report, layer.node, "shares weights that are encoded")
-            elif reason := settings._refusal(layer, model):
-                refuse(report, layer.node, reason)
-            else:
-                settings._encode(model, layer, report)
-                done.add(layer.weight)
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:
