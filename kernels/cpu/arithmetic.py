@@ -234,6 +234,23 @@ def _round(x: Any) -> Any:
     return tir.nearbyint(x)
 
 
+def _quantize(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = values[0]
+    x, scale = _match([x, values[1]])
+    y = tir.nearbyint(x / scale)
+    if len(values) > 2:
+        y = y + _match([y, cast(values[2], "float32")])[1]
+    y = minimum(maximum(b.hold(y), _like(float(options["low"]), y)), _like(float(options["high"]), y))
+    return cast(y, dtype)
+
+
+def _dequantize(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = cast(values[0], "float32")
+    if len(values) > 2:
+        x = x - _match([x, cast(values[2], "float32")])[1]
+    return x * _match([x, values[1]])[1]
+
+
 def _shift(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     operation = tir.shift_left if options["direction"] == "LEFT" else tir.shift_right
     return operation(*_match(values))
@@ -267,6 +284,7 @@ FUNCTIONS: dict[str, Function] = {
     "Celu": Function(_celu, 20),
     "Clip": Function(_clip, 2),
     "Cos": _polynomial(vm.cos, 20),
+    "Dequantize": Function(_dequantize, 2),  # not an operator: its rule makes the parameters broadcast
     "Div": _binary(_divide, 4),
     "Elu": Function(_elu, 20),
     "Equal": _compare(tir.EQ),
@@ -295,6 +313,7 @@ FUNCTIONS: dict[str, Function] = {
     "Or": _binary(tir.Or),
     "PRelu": _binary(_prelu, 2),
     "Pow": Function(_power, 30),
+    "Quantize": Function(_quantize, 6),
     "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),

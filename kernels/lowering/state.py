@@ -95,6 +95,8 @@ class Lowering:
     turned: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict
     )  # id(t) -> t, its feature-major copy
+    integer_nodes: set[ir.Node] = field(default_factory=set)  # Q and DQ nodes that integer kernels took
+    float_reasons: dict[ir.Node, str] = field(default_factory=dict)  # why a Q or DQ node stays
     tuner: Tuner | None = None  # measures ways to compute a layer; without one the estimate decides
 
     def trial(self) -> Lowering:

@@ -1,0 +1,66 @@
+"""QuantizeLinear and DequantizeLinear that no integer kernel took: elementwise, they melt into others."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.runtime.errors import UnsupportedError
+
+from ...cpu.lazy import Fill, Lazy, Leaf
+from ...quantization import dequantize_linear, integer_range, spread
+from ..attributes import describe, integer
+from ..registry import lowers
+from ..state import Lowering, dtype_name
+from .movement import reshaped, source_of
+
+
+@lowers("DequantizeLinear")
+def lower_dequantize(state: Lowering, node: ir.Node) -> None:
+    """(x - zero point) * scale in float32; constants are computed here."""
+    x, scale, zero = (*node.inputs, None)[:3]
+    axis, block = integer(node, "axis", 1), integer(node, "block_size", 0)
+    arrays = [state.constant(v) for v in (x, scale, zero)]
+    if arrays[0] is not None and arrays[1] is not None and (zero is None or arrays[2] is not None):
+        state.arrays[node.outputs[0]] = dequantize_linear(
+            arrays[0], arrays[1], arrays[2], axis=axis, block_size=block
+        )
+        return
+    source = source_of(state, node)
+    args = [source, *_parameters(state, node, source.shape)]
+    state.define(node.outputs[0], state.elementwise("Dequantize", args, "float32"))
+
+
+@lowers("QuantizeLinear")
+def lower_quantize(state: Lowering, node: ir.Node) -> None:
+    """saturate(round half to even(x / scale) + zero point) in an integer type of at least 8 bits."""
+    source = source_of(state, node)
+    dtype = dtype_name(node.outputs[0], describe(node))
+    if not dtype.startswith(("int", "uint")):
+        raise UnsupportedError("only integer types can be written", where=describe(node), got=dtype)
+    low, high = integer_range(dtype)
+    args = [source, *_parameters(state, node, source.shape)]
+    state.define(node.outputs[0], state.elementwise("Quantize", args, dtype, low=low, high=high))
+
+
+def _parameters(state: Lowering, node: ir.Node, shape: tuple[int, ...]) -> list[Lazy]:
+    """Scale and zero point, if the node has one, ready to broadcast against `shape`."""
+    axis, block = integer(node, "axis", 1), integer(node, "block_size", 0)
+    return [_spread(state, node, v, shape, axis, block) for v in node.inputs[1:3] if v is not None]
+
+
+def _spread(
+    state: Lowering, node: ir.Node, value: ir.Value, shape: tuple[int, ...], axis: int, block: int
+) -> Lazy:
+    array = state.constant(value)
+    if array is not None:
+        full = np.ascontiguousarray(spread(array, shape, axis, block))
+        if full.size == 1:
+            return Fill(full.reshape(-1)[0].item(), str(full.dtype), full.shape)
+        return Leaf(state.pool.add(value.name or "scale", full))
+    if block:
+        raise UnsupportedError("scales of blocks must be constant", where=describe(node), got=value.name)
+    lazy = state.lazy(value)
+    if not lazy.shape or lazy.shape == (1,):
+        return reshaped(state, lazy, ())
+    return reshaped(state, lazy, tuple(n if i == axis % len(shape) else 1 for i, n in enumerate(shape)))
