@@ -12,6 +12,7 @@ from .builder import VECTORIZED, Builder, Pointer, int32
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
 from .merging import merge_axes, unmerge
+from .pixel_layout import channels_last
 from .tensor import Tensor, stored_type
 
 __all__ = ["Elementwise"]
@@ -19,7 +20,7 @@ __all__ = ["Elementwise"]
 
 @dataclass(eq=False)
 class Elementwise(Kernel):
-    """`out[i] = value[i]` for every index, the innermost axis in vectors."""
+    """`out[i] = value[i]` for every index, the innermost axis in vectors: channels, where they lie so."""
 
     value: Lazy
     out: Tensor
@@ -38,7 +39,8 @@ class Elementwise(Kernel):
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         scope = Scope(b, pointers)
         shape = self.out.shape
-        groups = merge_axes(b, [self.value, Leaf(self.out)], shape)
+        order = (0, 2, 3, 1) if channels_last(self.out) else None
+        groups = merge_axes(b, [self.value, Leaf(self.out)], shape, order=order)
         extents = [prod(shape[a] for a in g) for g in groups]
         target = pointers[id(self.out)]
 

@@ -17,17 +17,17 @@ from .builder import Builder, constant, int32
 from .lazy import Lazy, Moved, Scope
 from .tensor import Tensor
 
-__all__ = ["merge_axes", "unmerge"]
+__all__ = ["Probe", "merge_axes", "unmerge"]
 
 
 @dataclass
-class _Probe(Scope):
-    """A scope that notes the offsets of loads instead of loading."""
+class Probe(Scope):
+    """A scope that notes what is loaded, and at which offsets, instead of loading."""
 
-    offsets: list[Any] = field(default_factory=list)
+    loads: list[tuple[Tensor, Any]] = field(default_factory=list)
 
     def load(self, tensor: Tensor, offset: Any, lanes: int = 1) -> Any:
-        self.offsets.append(offset)
+        self.loads.append((tensor, offset))
         return constant(1, tensor.dtype, lanes)
 
 
@@ -45,14 +45,19 @@ def unmerge(groups: Sequence[Sequence[int]], shape: Sequence[int], values: Seque
 
 
 def merge_axes(
-    b: Builder, values: Sequence[Lazy], shape: tuple[int, ...], kinds: Sequence[int] | None = None
+    b: Builder,
+    values: Sequence[Lazy],
+    shape: tuple[int, ...],
+    kinds: Sequence[int] | None = None,
+    order: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Groups of neighbouring axes (outer to inner) over which all loads of `values` stay affine.
 
-    Axes of different `kinds` (kept, reduced) are never merged; axes of extent 1 are left out.
+    Axes of different `kinds` (kept, reduced) are never merged; axes of extent 1 are left out. `order` names
+    all axes from the outermost to the innermost, where that is not their order in `shape`.
     """
     kinds = kinds or [0] * len(shape)
-    axes = [a for a, n in enumerate(shape) if n != 1]
+    axes = [a for a in order or range(len(shape)) if shape[a] != 1]
     groups = [[a] for a in axes]
     if any(_conditional(v) for v in values):
         return groups
@@ -78,12 +83,12 @@ def _affine(
     variables = [tir.Var(f"g{i}", "int32") for i in range(len(groups))]
     for var, group in zip(variables, groups, strict=True):
         analyzer.bind(var, _range(prod(shape[a] for a in group)))
-    probe = _Probe(Builder(b.isa), {})  # what evaluation writes is thrown away
+    probe = Probe(Builder(b.isa), {})  # what evaluation writes is thrown away
     index = unmerge(groups, shape, variables)
     for value in values:
         value.at(probe, [analyzer.simplify(i) for i in index])
     var = variables[position]
-    return all(len(detect_linear_equation(analyzer.simplify(o), [var])) == 2 for o in probe.offsets)
+    return all(len(detect_linear_equation(analyzer.simplify(o), [var])) == 2 for _, o in probe.loads)
 
 
 def _range(extent: int) -> Any:

@@ -15,6 +15,7 @@ from ..cpu.elementwise import Elementwise as ElementwiseKernel
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
+from ..cpu.pixel_layout import pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..formats import Format
@@ -128,10 +129,14 @@ class Lowering:
         return self.values[value]
 
     def tensor(self, value: Lazy, name: str = "t") -> Tensor:
-        """The value in memory, computed by a kernel of its own where it is not there yet."""
+        """The value in memory, computed by a kernel of its own where it is not there yet.
+
+        Integer images that are computed from pixel-major ones lie pixel-major too.
+        """
         if isinstance(value, Leaf):
             return value.tensor
-        out = self.new_tensor(name, value.dtype, value.shape)
+        strides = pixel_strides(value.shape) if reads_by_pixel(self.isa, value) else None
+        out = self.new_tensor(name, value.dtype, value.shape, strides)
         self.steps.append(ElementwiseKernel(value, out))
         return out
 
