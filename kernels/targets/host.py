@@ -18,9 +18,10 @@ def host_target() -> Target:
     """The richest target whose `requires` this processor has, renamed `host`."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        names = ["x86-64-v4-vnni", "x86-64-v4", "x86-64-v3", "x86-64-v2"]
+        names = ["x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3", "x86-64-v2"]
     elif machine in ("aarch64", "arm64"):
-        names = ["arm64-apple" if sys.platform == "darwin" else "arm64-linux"]
+        linux = ["arm64-linux-i8mm", "arm64-linux-dotprod", "arm64-linux"]
+        names = ["arm64-apple"] if sys.platform == "darwin" else linux
     else:
         raise OptionError("no target fits this machine", where="host", got=machine, advice="name a target")
     flags = cpu_flags()
