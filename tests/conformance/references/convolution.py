@@ -11,8 +11,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..bounded import Array, Attributes, Bounded, defines
 from .windows import padding, place_of
 
+__all__ = ["taps"]
 
-def _taps(x: Array, w: Array, out: tuple[int, ...], pads: list[int], attributes: Attributes) -> Array:
+
+def taps(x: Array, w: Array, out: tuple[int, ...], pads: list[int], attributes: Attributes) -> Array:
     """Σ over taps of w[m, c, tap] · x[n, c, place of the tap], group by group."""
     rank, groups = x.ndim - 2, attributes.get("group", 1)
     strides = attributes.get("strides", [1] * rank)
@@ -43,10 +45,10 @@ def conv(
     out, pads = padding(x.shape[2:], w.shape[2:], attributes)
     b = None if bias is None else bias.value
     magnitude = _biased(
-        _taps(abs(x.value), abs(w.value), out, pads, attributes), None if b is None else abs(b)
+        taps(abs(x.value), abs(w.value), out, pads, attributes), None if b is None else abs(b)
     )
-    value = _biased(_taps(x.value, w.value, out, pads, attributes), b)
-    error = np.sqrt(_taps(x.error**2, w.value**2, out, pads, attributes))  # of independent terms
+    value = _biased(taps(x.value, w.value, out, pads, attributes), b)
+    error = np.sqrt(taps(x.error**2, w.value**2, out, pads, attributes))  # of independent terms
     return Bounded(value, error).rounded(operator, _of_tiles(magnitude, w.shape, attributes))
 
 
