@@ -20,7 +20,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from .base import node_label
 from .layers import Layer
 
-__all__ = ["Calibration", "weights_and_rows"]
+__all__ = ["Calibration", "exposing", "weights_and_rows"]
 
 Array = npt.NDArray[np.float32]
 _ROWS = 4096
@@ -54,7 +54,7 @@ class Calibration:
         found: list[list[Array]] = [[] for _ in layers]
         per_feed = max(1, -(-limit // max(1, len(self.feeds))))
         with ExitStack() as stack:
-            session = stack.enter_context(open_onnx(_exposing(model, wanted))) if wanted else None
+            session = stack.enter_context(open_onnx(exposing(model, wanted))) if wanted else None
             for number, feeds in enumerate(self.feeds):
                 results = run_opened(session, feeds) if session is not None else []
                 arrays = dict(zip(wanted, results, strict=True))
@@ -83,7 +83,7 @@ def _parts(layers: Sequence[Layer], limit: int) -> Iterator[list[Layer]]:
         yield part
 
 
-def _exposing(model: ir.Model, names: Sequence[str]) -> ir.Model:
+def exposing(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """A copy of `model` that gives the values called `names`, and computes no more than that takes."""
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
