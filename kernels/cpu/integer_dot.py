@@ -59,6 +59,11 @@ class Dot:
         return self.isa.lanes
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """What a kernel's code depends on, besides the instruction set."""
+        return (self.name, self.activations, self.weight_dtype)
+
+    @property
     def flip(self) -> bool:
         """Whether activations are read with the other signedness, 128 higher or lower."""
         return self.reads != self.activations and self.reads != "int16"
@@ -169,7 +174,8 @@ class WideningDot(Dot):
     def _repeated(self, activations: Any, first: int = 0) -> Any:
         """Two of four activations in each half of a register; the four start at `first` of a vector."""
         places = [first + 2 * half + i % 2 for half in (0, 1) for i in range(8)]
-        return tir.Shuffle([activations], [int32(place) for place in places])
+        enough = [activations] * (16 // lanes_of(activations))  # a shuffle gives no more lanes than it takes
+        return tir.Shuffle(enough, [int32(place) for place in places])
 
 
 class LongDot(Dot):
