@@ -17,10 +17,11 @@ from .base import Pass, change, node_label, refuse
 from .options import check_options
 from .report import PassReport
 
-__all__ = ["LAYER_TYPES", "Layer", "LayerPass", "first_layers", "last_layers", "weighted_layers"]
+__all__ = ["LAYER_TYPES", "Layer", "LayerPass", "decoder", "first_layers", "last_layers", "weighted_layers"]
 
 LAYER_TYPES = ("Conv", "Gemm", "MatMul")
 _WEIGHT = 1
+_MOVES = frozenset(["Transpose", "Reshape"])
 _WILD = frozenset("*?[")
 
 
@@ -42,9 +43,8 @@ class Layer:
 
     def reason_not_constant(self) -> str:
         """Why the weights cannot be changed; empty if they can."""
-        producer = self.weight.producer()
-        if producer is not None and producer.domain == DOMAIN:
-            return f"its weights are stored by {producer.op_type} already"
+        if (stored_by := decoder(self.weight)) is not None:
+            return f"its weights are stored by {stored_by.op_type} already"
         if self.weight.const_value is None or self.weight.is_graph_input():
             return "its weights are not constant"
         if self.weight.is_graph_output():
@@ -76,12 +76,23 @@ def _as_layer(node: ir.Node) -> Layer | None:
     return Layer(node, weight, node.op_type == "Conv" or transposed)
 
 
+def decoder(value: ir.Value) -> ir.Node | None:
+    """The node that decodes `value`, turned or in another shape, from initializers; None if there is none.
+
+    It is a format's function, or DequantizeLinear of codes that are constant or stored by a format.
+    """
+    node = value.producer()
+    while node is not None and node.op_type in _MOVES and not node.domain and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    if node is None or node.domain == DOMAIN:
+        return node
+    codes = node.inputs[0] if node.op_type == "DequantizeLinear" and not node.domain else None
+    return node if codes is not None and _is_constant(codes) else None
+
+
 def _is_constant(value: ir.Value) -> bool:
-    """Whether `value` is an initializer or decoded from initializers by a format."""
-    producer = value.producer()
-    if producer is not None and producer.op_type == "Transpose" and producer.inputs[0] is not None:
-        producer = producer.inputs[0].producer()
-    return value.is_initializer() or (producer is not None and producer.domain == DOMAIN)
+    """Whether `value` is an initializer or decoded from initializers."""
+    return value.is_initializer() or decoder(value) is not None
 
 
 def _reads_as_weight(node: ir.Node, weight: ir.Value) -> bool:

@@ -33,6 +33,8 @@ _DTYPES = {
     **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _QUIET = 4
+_EXACT_PRODUCTS = "session.qdq_matmulnbits_accuracy_level", "1"
+"""Products with dequantised weights are float32's, as ONNX defines; by default it rounds their inputs to int8."""
 _IN_MEMORY = 16 * 2**20  # bytes of weights; onnxruntime reads what is larger from a file, without a copy here
 
 
@@ -66,6 +68,7 @@ def open_onnx(model: Runnable, threads: int = 1) -> Iterator[onnxruntime.Inferen
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
+    options.add_session_config_entry(*_EXACT_PRODUCTS)
     where = str(model) if isinstance(model, str | Path) else "the model"
     with _as_source(model) as source:
         try:

@@ -126,12 +126,19 @@ def _lower_node(state: Lowering, node: ir.Node) -> None:
 
 
 def _fold_constant(state: Lowering, node: ir.Node) -> bool:
-    """Transposes of decoded weights are constants too."""
-    if node.op_type != "Transpose":
+    """Transposes and other shapes of decoded weights are constants too."""
+    if node.op_type not in ("Transpose", "Reshape"):
         return False
     array = state.constant(node.inputs[0])
     if array is None:
         return False
+    if node.op_type == "Reshape":
+        shape = static_shape(node.outputs[0], describe(node))
+        state.arrays[node.outputs[0]] = array.reshape(shape)
+        kept = state.encoded.get(node.inputs[0]) if node.inputs[0] is not None else None
+        if kept is not None and not kept.transposed and shape[:1] == array.shape[:1]:
+            state.encoded[node.outputs[0]] = kept  # a matrix [O, K] that becomes a convolution's weight
+        return True
     perm = node.attributes.get("perm")
     state.arrays[node.outputs[0]] = np.transpose(array, tuple(perm.as_ints()) if perm else None)
     encoded = state.encoded.get(node.inputs[0]) if node.inputs[0] is not None else None

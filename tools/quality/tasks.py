@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Task(ABC):
     model: str
     unit: str
     higher_is_better: bool = True
+    every_curve: bool = True
+    """Whether curves that name no tasks are measured on it."""
 
     def __init__(self, shared: Path) -> None:
         self.shared = shared
@@ -167,23 +170,111 @@ class Stories(Task):
     def calibration(self) -> Sequence[Feeds]:
         return [{"tokens": story[None]} for story in self._stories[::2]]
 
+    def held_out(self) -> Sequence[Feeds]:
+        """Stories that the score is taken on."""
+        return [{"tokens": story[None]} for story in self._stories[1::2]]
+
     def score(self, path: Path) -> float:
         session = _open(path)
         losses = []
-        for story in self._stories[1::2]:
-            logits = session.run(None, {"tokens": story[None]})[0][0].astype(np.float64)
+        for feeds in self.held_out():
+            story = feeds["tokens"][0]
+            logits = session.run(None, feeds)[0][0].astype(np.float64)
             shifted = logits - logits.max(-1, keepdims=True)
             logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
             losses.append(-logs[np.arange(1, len(story) - 1), story[2:]])
         return float(np.mean(losses))
 
 
+class _Agreement(Task):
+    """How often the largest output is that of the float model, in percent."""
+
+    unit = "% top-1"
+    every_curve = False
+
+    @abstractmethod
+    def held_out(self) -> Sequence[Feeds]:
+        """What predictions are compared on."""
+
+    def score(self, path: Path) -> float:
+        before, after = _open(self.path), _open(path)
+        same = [
+            before.run(None, feeds)[0].argmax(-1) == after.run(None, feeds)[0].argmax(-1)
+            for feeds in self.held_out()
+        ]
+        return float(100 * np.mean(np.concatenate([found.reshape(-1) for found in same])))
+
+
+class StoriesAgreement(_Agreement):
+    """The tiny language model: tokens that it finds likeliest, on its own stories."""
+
+    name, model = "stories-top1", "stories260k_prefill"
+
+    def calibration(self) -> Sequence[Feeds]:
+        return Stories(self.shared).calibration()
+
+    def held_out(self) -> Sequence[Feeds]:
+        return Stories(self.shared).held_out()
+
+
+class SpeechTransformer(_Agreement):
+    """Keywords heard in windows of one second of speech: the first half of it is for calibration."""
+
+    name, model = "speech-top1", "kwt1_speech_transformer"
+    _RATE, _STEP = 16000, 2500
+
+    def _windows(self, part: slice) -> Sequence[Feeds]:
+        with wave.open(str(self.shared / "data" / "vad_test.wav")) as file:
+            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        half = (sound.astype(np.float32) / 32768).reshape(2, -1)[part].reshape(-1)
+        starts = range(0, len(half) - self._RATE + 1, self._STEP)
+        return [{"input": half[None, i : i + self._RATE]} for i in starts]
+
+    def calibration(self) -> Sequence[Feeds]:
+        return self._windows(slice(0, 1))
+
+    def held_out(self) -> Sequence[Feeds]:
+        return self._windows(slice(1, 2))
+
+
+class MobileNetV2(_Agreement):
+    """Photographs, cut out at five places and mirrored; every other photograph is for calibration."""
+
+    name, model = "mobilenetv2-top1", "mobilenetv2_10_224"
+    _SIZE = 224
+
+    def _cuts(self, first: int) -> Sequence[Feeds]:
+        from PIL import Image
+
+        feeds = list[Feeds]()
+        for file in sorted((self.shared / "data" / "images_cc").glob("*.jpg"))[first::2]:
+            with Image.open(file) as image:
+                pixels = np.asarray(image.convert("RGB"), np.float32) / np.float32(127.5) - 1
+            down, right = pixels.shape[0] - self._SIZE, pixels.shape[1] - self._SIZE
+            for y, x in ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)):
+                cut = pixels[y : y + self._SIZE, x : x + self._SIZE].transpose(2, 0, 1)[None]
+                feeds += [{"input": np.ascontiguousarray(each)} for each in (cut, cut[..., ::-1])]
+        return feeds
+
+    def calibration(self) -> Sequence[Feeds]:
+        return self._cuts(0)
+
+    def held_out(self) -> Sequence[Feeds]:
+        return self._cuts(1)
+
+
 TASKS: Mapping[str, type[Task]] = {
-    task.name: task for task in (Resnet20, Resnet56, Resnet8, KeywordSpotting, Stories)
+    task.name: task
+    for task in (
+        *(Resnet20, Resnet56, Resnet8, KeywordSpotting, Stories),
+        *(StoriesAgreement, SpeechTransformer, MobileNetV2),
+    )
 }
 
 
 def _open(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # products with dequantised weights in float32, as ONNX defines: by default their inputs are rounded to int8
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,1 @@
+"""Weights rounded to integers or small floats in groups that share a scale."""

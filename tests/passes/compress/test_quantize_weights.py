@@ -1,0 +1,112 @@
+"""quantize-weights: onnxruntime decodes the weights that were chosen; layers are refused with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from gossamer.passes.activations import Calibration
+from gossamer.passes.clean import prepare
+from gossamer.passes.compress.quantize_weights import QuantizeWeights
+from gossamer.passes.context import Context
+from gossamer.passes.reference import run_onnx
+from gossamer.passes.report import PassReport
+
+HEAD = '<ir_version: 10, opset_import: ["": 21]>'
+
+
+def quantize(model: ir.Model, context: Context | None = None, **options: Any) -> PassReport:
+    step = QuantizeWeights(**options).within(context or Context())
+    report: PassReport = step(model).report  # type: ignore[attr-defined]
+    return report
+
+
+def one_layer(build: Any, weight: Any) -> ir.Model:
+    """MatMul by `weight` [K, N]."""
+    text = (
+        f"{HEAD} g (float[n, {len(weight)}] x) => (float[n, {weight.shape[1]}] y) {{ [m] y = MatMul (x, w) }}"
+    )
+    model: ir.Model = build(text, {"w": weight})
+    return model
+
+
+def decoded(model: ir.Model, inputs: int) -> Any:
+    """What the layer of `one_layer` multiplies by."""
+    return run_onnx(model, {"x": np.eye(inputs, dtype=np.float32)})[0]
+
+
+def stored_bytes(model: ir.Model) -> int:
+    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+
+
+@pytest.mark.parametrize(
+    ("options", "worst"),
+    [
+        ({"dtype": "int8", "group": 0}, 0.02),
+        ({"dtype": "int8", "group": 0, "symmetric": True}, 0.02),
+        ({"dtype": "int8", "group": 16}, 0.02),
+        ({"dtype": "int4", "group": 0}, 0.3),
+        ({"dtype": "int4", "group": 16, "symmetric": True}, 0.3),
+        ({"dtype": "int4", "group": 32, "fit": False, "compensate": False}, 0.3),
+        ({"dtype": "float8-e4m3", "group": 32}, 0.1),
+        ({"dtype": "float8-e5m2", "group": 0}, 0.2),
+    ],
+)
+def test_every_layer_runs_in_onnxruntime_near_the_dense_one(
+    cnn: ir.Model, image: dict[str, Any], options: dict[str, Any], worst: float
+) -> None:
+    model = prepare(cnn)
+    dense = run_onnx(model, image)
+    report = quantize(model, min_elements=0, **options)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert len(report.changed) == 6
+    for old, new in zip(dense, run_onnx(model, image), strict=True):
+        assert 0 < np.abs(new - old).max() < worst * np.ptp(old)
+
+
+@pytest.mark.parametrize("inputs", [16, 40, 96])
+def test_groups_need_not_divide_the_inputs(build: Any, inputs: int) -> None:
+    weight = np.random.default_rng(0).standard_normal((inputs, 24)).astype(np.float32)
+    model = one_layer(build, weight)
+    quantize(model, group=32, min_elements=0)
+    scale = model.graph.initializers["w.scale"].const_value
+    assert scale is not None
+    assert tuple(scale.shape.numpy()) == ((-(-inputs // 32),) if inputs > 32 else ()) + (24,)
+    assert np.abs(decoded(model, inputs) - weight).max() < 0.3
+
+
+def test_reported_bytes_are_those_stored(build: Any) -> None:
+    weight = np.random.default_rng(0).standard_normal((96, 128)).astype(np.float32)
+    model = one_layer(build, weight)
+    report = quantize(model)
+    assert report.changed[0].bytes_after == stored_bytes(model) == weight.size * (4 + 20 / 32) / 8
+    assert "4.62 bits per weight" in report.changed[0].detail
+
+
+def test_calibration_data_makes_outputs_better(build: Any) -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((64, 48)).astype(np.float32)
+    x = (rng.standard_normal((300, 8)) @ rng.standard_normal((8, 64))).astype(np.float32)
+    errors = []
+    for context in (Context(), Context(Calibration([{"x": x[:200]}]))):
+        model = one_layer(build, weight)
+        quantize(model, context)
+        errors.append(np.linalg.norm(run_onnx(model, {"x": x[200:]})[0] - x[200:] @ weight))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_layers_that_are_skipped_or_cannot_be_stored_say_why(cnn: ir.Model) -> None:
+    model = prepare(cnn)
+    report = quantize(model, nodes={"pointwise*": {"skip": True}}, layers=("Conv",), min_elements=300)
+    reasons = {refusal.node: refusal.reason for refusal in report.refused}
+    assert reasons["pointwise1"] == "the recipe skips it"
+    assert reasons["classifier"] == "the recipe takes Conv only"
+    assert reasons["depthwise"] == "288 weights are too few, the least is 300"
+    again = quantize(model, min_elements=300)
+    assert {r.node: r.reason for r in again.refused}[
+        "square"
+    ] == "its weights are stored by DequantizeLinear already"
