@@ -1,0 +1,71 @@
+"""Quantised graphs of every origin become QuantizeLinear and DequantizeLinear around float operators.
+
+Rules look at what a kernel computes with integers in that form:
+
+    QLinearConv(x, w)  =  Q(Conv(DQ(x), DQ(w)))
+
+https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from ..base import Pass, change, refuse
+from ..naming import name_everything
+from ..quantized.registry import rewrite_for
+from ..quantized.writing import Refused, Writer
+from ..report import PassReport
+from ..shapes import infer_shapes
+
+__all__ = ["FuseQdq"]
+
+_LEAST_OPSET = 21
+"""From here on Q/DQ know blocks, and types of 4 and 16 bits."""
+
+
+@dataclass(frozen=True)
+class FuseQdq(Pass):
+    """Write quantised operators as Q/DQ around float ones, and move data between them as integers."""
+
+    stage: ClassVar[str] = "fuse"
+    exact: ClassVar[bool] = True
+
+    def apply(self, model: ir.Model, report: PassReport) -> None:
+        """Rewrite in place; each node that vanishes or moves is a change."""
+        if model.opset_imports.get("", 0) < _LEAST_OPSET:
+            report.notes.append(f"nothing done below opset {_LEAST_OPSET}")
+            return
+        _rewrite_operators(model, report)
+
+
+def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
+    """QLinear operators and onnxruntime's own; again where shapes behind others have become known."""
+    while True:
+        found = [node for node in model.graph if rewrite_for(node) is not None]
+        refused = {node: reason for node in found if (reason := _rewrite(node, report))}
+        if found:
+            name_everything(model)
+            infer_shapes(model)
+        if len(refused) == len(found):
+            break
+    report.matched = len(report.changed) + len(refused)
+    for node, reason in refused.items():
+        refuse(report, node, reason)
+
+
+def _rewrite(node: ir.Node, report: PassReport) -> str:
+    """Rewrites one node; the reason where that cannot be, else empty."""
+    rewrite = rewrite_for(node)
+    assert rewrite is not None
+    writer = Writer(node)
+    try:
+        writer.give(rewrite(writer))
+    except Refused as refusal:
+        writer.undo()
+        return str(refusal)
+    change(report, node, "written as QuantizeLinear and DequantizeLinear around a float operator")
+    return ""

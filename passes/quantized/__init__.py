@@ -1,0 +1,1 @@
+"""Quantised graphs brought into one form: QuantizeLinear and DequantizeLinear around float operators."""

@@ -1,0 +1,1 @@
+"""Operators of quantised values, each written as Q/DQ around a float operator; found by their files."""
