@@ -251,6 +251,13 @@ def _dequantize(b: Builder, values: list[Any], options: Options, dtype: str) -> 
     return x * _match([x, values[1]])[1]
 
 
+def _quantize_dequantize(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.hold(values[0] * _like(options["inverse"], values[0]))
+    x = b.hold(maximum(x, _like(options["low"], x)))
+    x = b.hold(minimum(x, _like(options["high"], x))) + _like(1.5 * 2**23, x)
+    return (x - _like(1.5 * 2**23 - options["shift"], x)) * _like(options["scale"], x)
+
+
 def _shift(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     operation = tir.shift_left if options["direction"] == "LEFT" else tir.shift_right
     return operation(*_match(values))
@@ -314,6 +321,7 @@ FUNCTIONS: dict[str, Function] = {
     "PRelu": _binary(_prelu, 2),
     "Pow": Function(_power, 30),
     "Quantize": Function(_quantize, 6),
+    "QuantizeDequantize": Function(_quantize_dequantize, 7),  # both at once, per tensor
     "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),

@@ -22,14 +22,14 @@ _SPARE = 2  # registers to leave where rows are vectors: with none, LLVM spills 
 
 
 class RegisterTile:
-    """Accumulators of `rows` × `vectors` registers of `lanes` float32."""
+    """Accumulators of `rows` × `vectors` registers of `lanes` float32 (or int32)."""
 
-    def __init__(self, b: Builder, rows: int, vectors: int, lanes: int) -> None:
+    def __init__(self, b: Builder, rows: int, vectors: int, lanes: int, dtype: str = "float32") -> None:
         self.b, self.rows, self.vectors, self.lanes = b, rows, vectors, lanes
         per_array = max(1, 512 // (4 * lanes))  # registers that one stack array may hold
         count = rows * vectors
         self._arrays: list[Pointer] = [
-            b.stack("float32", lanes * min(per_array, count - start)) for start in range(0, count, per_array)
+            b.stack(dtype, lanes * min(per_array, count - start)) for start in range(0, count, per_array)
         ]
         self._per_array = per_array
 

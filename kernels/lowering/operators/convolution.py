@@ -17,6 +17,7 @@ from ..attributes import describe, integer, require_equal
 from ..choice import Choice
 from ..convolving import Layer, convolution_way
 from ..fusion import Epilogue, grow_epilogue
+from ..integer_convolution import integer_convolution
 from ..registry import lowers
 from ..report import report_layer
 from ..single_pixel import single_pixel
@@ -27,7 +28,12 @@ from ..windows import window_of
 
 @lowers("Conv")
 def lower_convolution(state: Lowering, node: ir.Node) -> None:
-    """Two-dimensional (or one-dimensional, as height 1) float32 convolution with constant weights."""
+    """Two-dimensional (or one-dimensional, as height 1) float32 convolution with constant weights.
+
+    Where its operands come from integers, it is computed in integers.
+    """
+    if integer_convolution(state, node):
+        return
     weights = state.constant(node.inputs[1])
     if weights is None or weights.dtype != np.float32:
         raise UnsupportedError("the weight must be a float32 constant", where=describe(node))

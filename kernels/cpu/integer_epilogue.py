@@ -1,0 +1,158 @@
+"""What an integer kernel does with its int32 sums: scale, epilogue tree, round, pack into bytes, store.
+
+    y = tree(sum · scale[m] + addend[m])            stored as float32, or
+    q = clamp(round half to even(y · inverse) + zero point)
+
+A number is rounded by adding 1.5 · 2²³: the integer then lies in the lowest bits of the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx as tir
+
+from .arithmetic import maximum, minimum
+from .builder import Builder, Pointer, constant, int32
+from .epilogue import Accumulator
+from .lazy import Elementwise, Fill, Lazy, Leaf, Scope, leaves, sharing
+from .narrowing import narrow, store_elements
+from .tensor import Tensor
+
+__all__ = ["Finish", "Requantize", "Spot"]
+
+_ROUNDING = 1.5 * 2**23
+_ROUNDING_BITS = 0x4B400000
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """From float32 to `dtype`; `bounded` says that |y · inverse| stays below 2²², which rounding needs.
+
+    `low` and `high` are the smallest and largest integers that may come out, the zero point included.
+    """
+
+    inverse: float
+    zero_point: int
+    low: int
+    high: int
+    dtype: str
+    bounded: bool = False
+
+    def integers(self, b: Builder, value: Any, lanes: int) -> Any:
+        """int32 of one vector of float32, not yet clamped where `bounded`."""
+        if not self.bounded:
+            if self.inverse != 1.0:
+                value = b.hold(value * constant(self.inverse, "float32", lanes))
+            low, high = (float(n - self.zero_point) for n in (self.low, self.high))
+            value = maximum(b.hold(value), constant(low, "float32", lanes))
+            value = minimum(b.hold(value), constant(high, "float32", lanes))
+            moved = b.hold(value) + constant(_ROUNDING, "float32", lanes)
+        else:
+            factor, shift = (constant(c, "float32", lanes) for c in (self.inverse, _ROUNDING))
+            moved = value + shift if self.inverse == 1.0 else b.isa.multiply_add(value, factor, shift)
+        bits = tir.reinterpret(f"int32x{lanes}", moved)
+        return bits - constant(_ROUNDING_BITS - self.zero_point, "int32", lanes)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a vector of sums belongs: `place` in packed rows, `channel` of the result, `at` in its memory."""
+
+    place: Any
+    channel: Any
+    at: Any
+
+    def next(self, elements: int) -> Spot:
+        """The vector that starts `elements` further."""
+        return Spot(self.place + elements, self.channel + elements, self.at + elements)
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """`scale` and `addend` are packed rows (float32, whole vectors for each group) of one value per output.
+
+    `tree` computes the result from an Accumulator. Its leaves are single values, one per channel, or tensors
+    that lie as the result does.
+    """
+
+    scale: Tensor
+    addend: Tensor | None
+    tree: Lazy
+    requantize: Requantize | None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What is read."""
+        own = [self.scale] + ([self.addend] if self.addend is not None else [])
+        return [*own, *leaves(self.tree)]
+
+    def key(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+        """All that the code depends on, where `tensors` are the kernel's."""
+        return (self.addend is not None, self.tree.key, self.requantize, sharing(tensors, self.tree))
+
+    def store(
+        self,
+        b: Builder,
+        pointers: dict[int, Pointer],
+        sums: Sequence[Any],
+        spot: Spot,
+        out: Tensor,
+        keep: int,
+    ) -> None:
+        """Stores the results of some vectors of sums, which are neighbours, or only the first `keep`."""
+        lanes = b.isa.lanes
+        vectors = [self._value(b, pointers, s, spot.next(i * lanes), out) for i, s in enumerate(sums)]
+        target = pointers[id(out)]
+        if self.requantize is None:
+            for i, value in enumerate(vectors):
+                store_elements(b, target, spot.at + i * lanes, value, min(lanes, keep - i * lanes))
+            return
+        q = self.requantize
+        integers = [b.hold(q.integers(b, v, lanes)) for v in vectors]
+        first = 0
+        for many, value in narrow(b, integers, q.dtype, q.low, q.high):
+            store_elements(b, target, spot.at + first, value, min(many, keep - first))
+            first += many
+
+    def _value(self, b: Builder, pointers: dict[int, Pointer], sums: Any, spot: Spot, out: Tensor) -> Any:
+        lanes, scope = b.isa.lanes, Scope(b, pointers)
+        scale = pointers[id(self.scale)].load(spot.place, lanes)
+        value = tir.Cast(f"float32x{lanes}", sums)
+        if self.addend is None:
+            value = value * scale
+        else:
+            value = b.isa.multiply_add(value, scale, pointers[id(self.addend)].load(spot.place, lanes))
+        if isinstance(self.tree, Accumulator):
+            return value
+        return _evaluate(
+            self.tree, scope, {}, b.hold(value), lambda leaf: _operand(scope, leaf, spot, out, lanes)
+        )
+
+
+def _evaluate(
+    tree: Lazy, scope: Scope, known: dict[int, Any], value: Any, operand: Callable[[Leaf], Any]
+) -> Any:
+    """The tree's value for one vector, with every shared part computed once."""
+    if isinstance(tree, Accumulator):
+        return value
+    if isinstance(tree, Fill):
+        return tree.at(scope, [])
+    if id(tree) not in known:
+        if isinstance(tree, Leaf):
+            found = operand(tree)
+        else:
+            assert isinstance(tree, Elementwise), tree
+            found = tree.apply(scope, [_evaluate(a, scope, known, value, operand) for a in tree.args])
+        known[id(tree)] = scope.builder.hold(found)
+    return known[id(tree)]
+
+
+def _operand(scope: Scope, leaf: Leaf, spot: Spot, out: Tensor, lanes: int) -> Any:
+    tensor = leaf.tensor
+    if tensor.size == 1:
+        return tir.Broadcast(scope.load(tensor, int32(0)), lanes)
+    whole = tensor.shape == out.shape and tensor.strides == out.strides
+    return scope.load(tensor, spot.at if whole else spot.channel, lanes)

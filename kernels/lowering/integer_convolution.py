@@ -1,0 +1,118 @@
+"""Convolutions of int8 or uint8 images with int8 weights, in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..cpu.integer_product import Reach
+from ..cpu.lazy import Leaf
+from ..cpu.pixel_layout import pixel_pitch, pixel_strides
+from ..cpu.pixel_padding import PadPixels
+from ..cpu.tensor import Tensor
+from ..cpu.window import Window
+from .attributes import describe, integer, require_equal
+from .fusion import grow_epilogue
+from .integer_layer import IntegerLayer, append_product, integer_layer
+from .pixel_major import pixel_major
+from .report import report_layer
+from .state import Lowering, filled_shape
+from .windows import window_of
+
+__all__ = ["integer_convolution"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def integer_convolution(state: Lowering, node: ir.Node) -> bool:
+    """Lowers a Conv of dequantised operands; False where it is none, or none that is computed in integers."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and state.constant(bias) is None:
+        return False
+    layer = integer_layer(state, node, 0, bias)
+    if layer is None:
+        return False
+    if layer.weights.ndim != 4:
+        state.float_reasons[layer.x.node] = "only images of two dimensions are convolved in integers"
+        return False
+    groups = integer(node, "group", 1)
+    if layer.weights.shape[1] == 1 and groups > 1:
+        state.float_reasons[layer.x.node] = "a depthwise convolution"
+        return False
+    _lower(state, layer, groups)
+    return True
+
+
+def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
+    node, weights = layer.node, layer.weights
+    shape = filled_shape(node.outputs[0], describe(node))
+    source = pixel_major(state, state.lazy(layer.x.integers), node.name or "image")
+    require_equal(node, "input channels", source.shape[1], weights.shape[1] * groups)
+    require_equal(node, "batch sizes", source.shape[0], shape[0])
+    require_equal(node, "output channels", (len(weights), 0), (shape[1], len(weights) % groups))
+    window = window_of(node, source.shape[2:], shape[2:], weights.shape[2:])
+    strides = pixel_strides(shape)
+    epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape), strides=strides)
+    name = epilogue.value.name or "conv"
+    dtype = "float32" if epilogue.tree.dtype == "float32" else epilogue.tree.dtype
+    out = state.new_tensor(name, dtype, shape, strides)
+    room = pixel_pitch(shape[1]) if groups == 1 else shape[1] // groups
+    padded = _padded(state, layer, source, window)
+    reach, matrix = _reach(padded, window, weights, groups)
+    steps = (strides[0], strides[2], strides[3])
+    if window.taps == 1 and window.strides == (1, 1):
+        reach, steps = _flat(reach, steps, window)
+    choice = append_product(state, layer, padded, reach, matrix, out, steps, room, epilogue)
+    layer.take(state, epilogue)
+    state.absorbed.update(epilogue.nodes)
+    report_layer(state, node, weights, out, choice, epilogue)
+    state.define(epilogue.value, Leaf(out if dtype != "float32" else state.copy(out)))
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Float operands that a vector of channels can read: one value, or one per channel."""
+    rank = len(tensor.shape)
+    per_channel = (
+        rank >= 3 and tensor.shape[-2:] == (1, 1) and tensor.size == tensor.shape[rank - 3] == shape[1]
+    )
+    return tensor.size == 1 or (per_channel and tensor.place != "input" and tensor.strides[rank - 3] == 1)
+
+
+def _padded(state: Lowering, layer: IntegerLayer, source: Tensor, window: Window) -> Tensor:
+    """The image with a margin of zero points where windows reach over its border."""
+    if not any(window.pads):
+        return source
+    n, c, height, width = source.shape
+    top, left, bottom, right = window.pads
+    shape = (n, c, top + height + bottom, left + width + right)
+    out = state.new_tensor(f"{source.name}.padded", source.dtype, shape, pixel_strides(shape))
+    state.steps.append(PadPixels(source, out, (height, width), window.pads, layer.zero_point))
+    return out
+
+
+def _reach(source: Tensor, window: Window, weights: Array, groups: int) -> tuple[Reach, Array]:
+    """What a pixel reads of a padded image, and the weights (groups, outputs, taps, run) for it."""
+    image, _, row, pixel = source.strides
+    high, wide = window.kernel
+    (down, right), (apart, beside) = window.strides, window.dilations
+    outputs, channels = weights.shape[:2]
+    pixels = (source.shape[0], *window.out_size)
+    steps = (image, row * down, pixel * right)
+    by_tap = weights.reshape(groups, outputs // groups, channels, high, wide).transpose(0, 1, 3, 4, 2)
+    if beside == 1 and wide > 1 and pixel - channels < 4 and groups == 1:  # rows of taps are one run
+        run = np.zeros((*by_tap.shape[:4], pixel), by_tap.dtype)
+        run[..., :channels] = by_tap
+        matrix = run.reshape(groups, outputs // groups, high, wide * pixel)
+        return Reach(pixels, steps, ((high, row * apart),), wide * pixel), matrix
+    taps = ((high, row * apart), (wide, pixel * beside))
+    matrix = by_tap.reshape(groups, outputs // groups, high * wide, channels)
+    return Reach(pixels, steps, taps, channels, groups, channels), matrix
+
+
+def _flat(reach: Reach, steps: tuple[int, int, int], window: Window) -> tuple[Reach, tuple[int, int, int]]:
+    """All pixels of all images as one column of pixels, for a window of one pixel."""
+    rows = reach.pixels[0] * window.pixels
+    flat = Reach((1, rows, 1), (0, reach.steps[2], 0), reach.taps, reach.run, reach.groups, reach.group)
+    return flat, (0, steps[2], 0)

@@ -1,0 +1,188 @@
+"""What convolutions and products with int8 weights do alike: reading the graph, packing, the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..cpu.integer_dot import Dot, integer_dot
+from ..cpu.integer_product import IntegerProduct, Reach
+from ..cpu.integer_tile import best_integer_tile
+from ..cpu.register_tile import tile_runs
+from ..cpu.tensor import Tensor
+from .choice import Choice
+from .fusion import Epilogue
+from .integer_tree import Sums, finish_of
+from .quantized import Quantized, quantized_of
+from .state import Lowering
+
+__all__ = ["IntegerLayer", "append_product", "integer_layer"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """A Conv, Gemm or MatMul whose operands come from integers.
+
+    `weights` (outputs first) are int32, less their zero points; `scale` (outputs,) float64 is what a sum of
+    products is worth; `bias` (outputs,) is added to the sums, `addend` to what they are worth, or None.
+    """
+
+    node: ir.Node
+    x: Quantized
+    w: Quantized
+    weights: Array
+    scale: Array
+    bias: Array
+    addend: Array | None
+    taken: tuple[Quantized, ...]
+
+    @property
+    def zero_point(self) -> int:
+        return int(self.x.zero_point.reshape(-1)[0])
+
+    def dot(self, state: Lowering) -> Dot:
+        """The instruction for these weights."""
+        return integer_dot(state.isa, self.x.dtype, (int(self.weights.min()), int(self.weights.max())))
+
+    def take(self, state: Lowering, epilogue: Epilogue) -> None:
+        """Notes which Q and DQ nodes this layer's kernel computes."""
+        for quantized in (self.x, self.w, *self.taken, *epilogue.operands):
+            quantized.take(state)
+        state.integer_nodes.update(
+            n for n in epilogue.nodes if n.op_type in ("QuantizeLinear", "DequantizeLinear")
+        )
+
+
+def integer_layer(
+    state: Lowering, node: ir.Node, outputs_axis: int, bias: ir.Value | None, factor: float = 1.0
+) -> IntegerLayer | None:
+    """The node as an integer layer; None where it is not one, with the reason noted.
+
+    `outputs_axis` is the weight's; `factor` multiplies the product, but not the bias.
+    """
+    x, w = quantized_of(state, node.inputs[0]), quantized_of(state, node.inputs[1])
+    if x is None:
+        return None
+    reason = _refusal(state, x, w, outputs_axis)
+    integers = state.constant(w.integers) if w is not None else None
+    if reason or w is None or integers is None:
+        state.float_reasons[x.node] = reason or "the weight is no quantised constant"
+        return None
+    if np.issubdtype(integers.dtype, np.unsignedinteger) or np.any(w.zero_point):
+        shape = [-1 if axis == outputs_axis % integers.ndim else 1 for axis in range(integers.ndim)]
+        weights = integers.astype(np.int32) - w.zero_point.reshape(shape if w.zero_point.size > 1 else ())
+    else:
+        weights = integers.astype(np.int32)
+    weights = np.moveaxis(weights, outputs_axis, 0)
+    outputs = len(weights)
+    scale = np.broadcast_to(w.scale.reshape(-1).astype(np.float64), outputs) * (
+        float(x.scale.reshape(-1)[0]) * factor
+    )
+    sums, addend, taken = _bias(state, bias, scale)
+    return IntegerLayer(node, x, w, weights, scale, sums, addend, taken)
+
+
+def _refusal(state: Lowering, x: Quantized, w: Quantized | None, axis: int) -> str:
+    """Why no integer kernel computes the layer, in words; empty where one may."""
+    if x.dtype not in ("int8", "uint8") or not x.per_tensor:
+        return f"activations are {x.dtype}, {'per tensor' if x.per_tensor else 'with scales of their own'}"
+    if w is None:
+        return "the weight is not quantised"
+    integers = state.constant(w.integers)
+    if integers is None:
+        return "the weight is no constant"
+    if w.dtype not in ("int8", "uint8", "int4", "uint4"):
+        return f"the weight is {w.dtype}"
+    if not w.per_tensor and (w.block_size or w.axis != axis % integers.ndim):
+        return "the weight's scales do not belong to outputs"
+    return ""
+
+
+def _bias(
+    state: Lowering, value: ir.Value | None, scale: Array
+) -> tuple[Array, Array | None, tuple[Quantized, ...]]:
+    """(in units of the sums, or else as floats that are added behind them, what was dequantised)."""
+    none = np.zeros(len(scale), np.int64)
+    if value is None:
+        return none, None, ()
+    quantized = quantized_of(state, value)
+    integers = state.constant(quantized.integers) if quantized is not None else None
+    if quantized is not None and integers is not None:
+        factors = np.broadcast_to(quantized.scale.reshape(-1).astype(np.float64), len(scale))
+        if not quantized.zero_point.any() and np.allclose(factors, scale, rtol=1e-5, atol=0):
+            sums = np.broadcast_to(integers.reshape(-1).astype(np.int64), len(scale))
+            return sums, None, (quantized,)
+    array = state.constant(value)
+    assert array is not None
+    taken = () if quantized is None else (quantized,)
+    return none, np.broadcast_to(array.reshape(-1).astype(np.float64), len(scale)), taken
+
+
+def append_product(
+    state: Lowering,
+    layer: IntegerLayer,
+    source: Tensor,
+    reach: Reach,
+    matrix: Array,
+    out: Tensor,
+    out_steps: tuple[int, int, int],
+    room: int,
+    epilogue: Epilogue,
+) -> Choice:
+    """Adds the kernel; `matrix` (groups, outputs of one, taps, run) holds the weights of every tap's run."""
+    dot, name = layer.dot(state), layer.node.name or layer.node.op_type
+    groups, outputs = matrix.shape[:2]
+    padded = np.zeros((*matrix.shape[:3], -(-reach.run // dot.depth) * dot.depth), np.int64)
+    padded[..., : reach.run] = matrix
+    rows = padded.reshape(groups, outputs, -1)
+    strips = -(-outputs // dot.lanes)
+    tile = best_integer_tile(dot, reach.pixels[1:], strips, rows.shape[2] // dot.depth)
+
+    def packed(row: Array) -> Array:
+        full = np.zeros((groups, strips * dot.lanes), row.dtype)
+        full[:, :outputs] = row.reshape(groups, outputs)
+        return full
+
+    corrected = layer.bias - dot.zero_point(layer.zero_point) * rows.sum(axis=2).reshape(-1)
+    bias = packed(corrected).astype(np.int32)
+    weights = np.concatenate([_panels(dot, group, tile[2]) for group in rows])
+    most = np.abs(rows).sum(axis=2).reshape(-1) * 255.0 + np.abs(layer.bias)
+    finish = finish_of(state, name, epilogue.tree, Sums(layer.scale, layer.addend, most), packed)
+    state.steps.append(
+        IntegerProduct(
+            source,
+            state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors"),
+            state.pool.add(f"{name}.bias", bias),
+            out,
+            reach,
+            out_steps,
+            outputs,
+            room,
+            tile,
+            dot,
+            finish,
+        )
+    )
+    label = (
+        f"{tile[0]}x{tile[1]}x{tile[2]}v"
+        if tile[0] > 1 and tile[1] > 1
+        else f"{tile[0] * tile[1]}x{tile[2]}v"
+    )
+    reason = f"{dot.name}, {dot.depth} products a lane"
+    return Choice("integer-gemm", 0, label, reason, format=layer.w.dtype, stored_bytes=weights.nbytes)
+
+
+def _panels(dot: Dot, rows: Array, most: int) -> Array:
+    """(outputs, inputs) as flat panels of at most `most` strips, which alternate step by step."""
+    strips = dot.pack(rows)
+    panels = []
+    for first, width, count in tile_runs(len(strips), most):
+        for panel in range(count):
+            start = first + panel * width
+            panels.append(strips[start : start + width].swapaxes(0, 1).ravel())
+    return np.concatenate(panels)

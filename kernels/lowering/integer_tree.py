@@ -1,0 +1,113 @@
+"""Epilogues of integer kernels: what of a tree becomes the final rounding, and what is left of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..cpu.epilogue import Accumulator
+from ..cpu.integer_epilogue import Finish, Requantize
+from ..cpu.lazy import Elementwise, Fill, Lazy
+from .state import Lowering
+
+__all__ = ["Sums", "finish_of"]
+
+_ROUNDED = 2.0**22  # what the rounding of a float by addition can hold
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What int32 sums stand for: `scale` and `addend` per output (float64); |sum| is at most `most`."""
+
+    scale: np.ndarray
+    addend: np.ndarray | None
+    most: np.ndarray
+
+
+def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -> Finish:
+    """`packed(row)` lays one value per output out as the kernel reads it."""
+    requantize, rest = _last_rounding(tree)
+    scale, addend = sums.scale, sums.addend
+    if requantize is not None and isinstance(rest, Accumulator):
+        scale, addend = scale * requantize.inverse, None if addend is None else addend * requantize.inverse
+        most = np.max(sums.most * np.abs(scale) + (0.0 if addend is None else np.abs(addend)))
+        requantize = replace(requantize, inverse=1.0, bounded=bool(most < _ROUNDED))
+    return Finish(
+        state.pool.add(f"{name}.scale", packed(scale).astype(np.float32)),
+        None if addend is None else state.pool.add(f"{name}.addend", packed(addend).astype(np.float32)),
+        _rounded_inside(rest, {}),
+        requantize,
+    )
+
+
+def _last_rounding(tree: Lazy) -> tuple[Requantize | None, Lazy]:
+    """The Quantize at the root, with the Relu or Clip that it follows as its limits."""
+    if not isinstance(tree, Elementwise) or tree.function != "Quantize":
+        return None, tree
+    scale, zero, low, high = _parameters(tree)
+    rest = tree.args[0]
+    while (limits := _limits(rest)) is not None:
+        least, most = (None if x is None else _quantized(x, scale, zero) for x in limits)
+        low = low if least is None else min(max(low, least), high)
+        high = high if most is None else max(min(high, most), low)
+        rest = rest.parts()[0]
+    return Requantize(1.0 / scale, zero, low, high, tree.dtype), rest
+
+
+def _quantized(value: float, scale: float, zero: int) -> int:
+    return int(np.clip(np.rint(np.float32(value) / np.float32(scale)), -1e6, 1e6)) + zero
+
+
+def _limits(tree: Lazy) -> tuple[float | None, float | None] | None:
+    """(least, most) that a Relu or Clip lets through."""
+    if not isinstance(tree, Elementwise):
+        return None
+    if tree.function == "Relu":
+        return 0.0, None
+    if tree.function != "Clip":
+        return None
+    options = dict(tree.options)
+    return options.get("min"), options.get("max")
+
+
+def _parameters(tree: Elementwise) -> tuple[float, int, int, int]:
+    """Scale, zero point and limits of a Quantize."""
+    scale, zero = tree.args[1], tree.args[2]
+    assert isinstance(scale, Fill)
+    assert isinstance(zero, Fill)
+    options = dict(tree.options)
+    return float(scale.value), int(zero.value), options["low"], options["high"]
+
+
+def _rounded_inside(tree: Lazy, known: dict[Any, Lazy]) -> Lazy:
+    """The tree with every Dequantize of a Quantize as one step that stays in float32, equal ones shared."""
+    if not isinstance(tree, Elementwise):
+        return tree
+    inner = tree.args[0]
+    both = tree.function == "Dequantize" and isinstance(inner, Elementwise) and inner.function == "Quantize"
+    key = (id(inner), *(a.key for a in tree.args[1:])) if both else id(tree)
+    if key not in known:
+        if both:
+            assert isinstance(inner, Elementwise)
+            value = _rounded_inside(inner.args[0], known)
+            known[key] = Elementwise("QuantizeDequantize", (value,), "float32", _both(inner, tree))
+        else:
+            known[key] = replace(tree, args=tuple(_rounded_inside(part, known) for part in tree.args))
+    return known[key]
+
+
+def _both(quantize: Elementwise, dequantize: Elementwise) -> tuple[tuple[str, Any], ...]:
+    scale, zero, low, high = _parameters(quantize)
+    after, other = dequantize.args[1:3]
+    assert isinstance(after, Fill)
+    assert isinstance(other, Fill)
+    options = {
+        "inverse": 1.0 / scale,
+        "low": float(low - zero),
+        "high": float(high - zero),
+        "shift": float(zero - int(other.value)),
+        "scale": float(after.value),
+    }
+    return tuple(sorted(options.items()))
