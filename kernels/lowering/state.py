@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +18,6 @@ from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
 from ..cpu.pixel_layout import pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..cpu.transposing import TransposeMatrix, is_feature_major
-from ..formats import Format
 from ..program import LayerInfo
 from .weights import WeightPool
 
@@ -66,6 +65,14 @@ def filled_shape(value: ir.Value, where: str) -> tuple[int, ...]:
     return shape
 
 
+class Storage(Protocol):
+    """A format, or what else has kernels of its own in `encoded/`, by its name."""
+
+    @property
+    def name(self) -> str:
+        """As files of `encoded/` are called."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A compressed weight as the graph gives it.
@@ -75,7 +82,7 @@ class Encoded:
     has its outputs first.
     """
 
-    format: Format
+    format: Storage
     parts: Mapping[str, np.ndarray]
     nested: Mapping[str, Encoded] = field(default_factory=dict)
     transposed: bool = False

@@ -9,7 +9,8 @@ from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.lazy import Fill, Lazy, Leaf
 from ...quantization import dequantize_linear, integer_range, spread
-from ..attributes import describe, integer
+from ..attributes import describe, flag, integer
+from ..encoded.linear import stored_linearly
 from ..registry import lowers
 from ..state import Lowering, dtype_name
 from .movement import reshaped, source_of
@@ -22,13 +23,21 @@ def lower_dequantize(state: Lowering, node: ir.Node) -> None:
     axis, block = integer(node, "axis", 1), integer(node, "block_size", 0)
     arrays = [state.constant(v) for v in (x, scale, zero)]
     if arrays[0] is not None and arrays[1] is not None and (zero is None or arrays[2] is not None):
-        state.arrays[node.outputs[0]] = dequantize_linear(
-            arrays[0], arrays[1], arrays[2], axis=axis, block_size=block
-        )
+        out = node.outputs[0]
+        state.arrays[out] = dequantize_linear(arrays[0], arrays[1], arrays[2], axis=axis, block_size=block)
+        found = stored_linearly(arrays[0], arrays[1], arrays[2], axis, block, _outputs_last(out))
+        if found is not None:
+            state.encoded[out] = found
         return
     source = source_of(state, node)
     args = [source, *_parameters(state, node, source.shape)]
     state.define(node.outputs[0], state.elementwise("Dequantize", args, "float32"))
+
+
+def _outputs_last(value: ir.Value) -> bool:
+    """Whether a matrix is used as the right side of a product."""
+    uses = [(node, index) for node, index in value.uses() if index == 1]
+    return any(n.op_type == "MatMul" or (n.op_type == "Gemm" and not flag(n, "transB")) for n, _ in uses)
 
 
 @lowers("QuantizeLinear")
