@@ -69,7 +69,11 @@ MACHINES = {
     "host": Machine("host", threads=(1, 3, 16)),
     "x86-64-v2": Machine("x86-64-v2"),
     "x86-64-v3": Machine("x86-64-v3", threads=(2,)),
+    "x86-64-v3-vnni": Machine("x86-64-v3-vnni"),
+    "x86-64-v4": Machine("x86-64-v4"),
     "wasm": Machine("wasm"),
     "arm64": Machine("arm64-linux", emulates="arm64", threads=(1, 2)),
+    "arm64-dotprod": Machine("arm64-linux-dotprod", emulates="arm64"),
+    "arm64-i8mm": Machine("arm64-linux-i8mm", emulates="arm64"),
     "armv7": Machine("armv7-linux", emulates="arm"),
 }
