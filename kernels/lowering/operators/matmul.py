@@ -23,6 +23,7 @@ from ..choice import Choice, choose_rows
 from ..encoded.base import product_kernel
 from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue, grow_epilogue
+from ..integer_matmul import integer_gemm, integer_matmul
 from ..packing import sparse_rows
 from ..plane_products import in_planes
 from ..registry import lowers
@@ -39,8 +40,8 @@ _MOST_VECTORS = 8  # of a tile whose right side is a weight
 
 @lowers("MatMul")
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
-    """numpy's matmul, vectors included."""
-    if lower_attention(state, node):
+    """numpy's matmul, vectors included; of dequantised operands, in integers."""
+    if lower_attention(state, node) or integer_matmul(state, node):
         return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
@@ -63,7 +64,9 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
 
 @lowers("Gemm")
 def lower_gemm(state: Lowering, node: ir.Node) -> None:
-    """alpha · A' · B' + beta · C."""
+    """alpha · A' · B' + beta · C; of dequantised operands, in integers."""
+    if integer_gemm(state, node):
+        return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
     _require_float32(node, left)
