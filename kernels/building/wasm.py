@@ -14,6 +14,7 @@ from ..targets import Target
 from .sources import weights_source
 from .toolchain import ToolError, compile_c, runtime_source, zig
 from .wasm_module import read_module
+from .wasm_offsets import fold_offsets
 
 __all__ = ["build_wasm"]
 
@@ -41,6 +42,7 @@ def build_wasm(
         exports = [program.symbol, "__heap_base", STACK_SYMBOL, *([WEIGHTS_SYMBOL] if embed else [])]
         file = out / f"{variant}.wasm"
         _link([work / f"{variant}.o", *support], exports, file)
+        file.write_bytes(fold_offsets(file.read_bytes()))
         codes.append(_describe(file, exports, relaxed="+relaxed-simd" in target.variants[variant]))
     _copy_web_runtime(out)
     return codes
