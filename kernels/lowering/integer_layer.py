@@ -9,12 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ..cpu.integer_dot import Dot, integer_dot
-from ..cpu.integer_product import IntegerProduct, Reach
-from ..cpu.integer_tile import best_integer_tile
-from ..cpu.register_tile import tile_runs
+from ..cpu.integer_product import Reach
 from ..cpu.tensor import Tensor
 from .choice import Choice
 from .fusion import Epilogue
+from .integer_panels import Panels
 from .integer_tree import Sums, finish_of
 from .quantized import Quantized, quantized_of
 from .state import Lowering
@@ -135,54 +134,9 @@ def append_product(
     epilogue: Epilogue,
 ) -> Choice:
     """Adds the kernel; `matrix` (groups, outputs of one, taps, run) holds the weights of every tap's run."""
-    dot, name = layer.dot(state), layer.node.name or layer.node.op_type
-    groups, outputs = matrix.shape[:2]
-    padded = np.zeros((*matrix.shape[:3], -(-reach.run // dot.depth) * dot.depth), np.int64)
-    padded[..., : reach.run] = matrix
-    rows = padded.reshape(groups, outputs, -1)
-    strips = -(-outputs // dot.lanes)
-    tile = best_integer_tile(dot, reach.pixels[1:], strips, rows.shape[2] // dot.depth)
-
-    def packed(row: Array) -> Array:
-        full = np.zeros((groups, strips * dot.lanes), row.dtype)
-        full[:, :outputs] = row.reshape(groups, outputs)
-        return full
-
-    corrected = layer.bias - dot.zero_point(layer.zero_point) * rows.sum(axis=2).reshape(-1)
-    bias = packed(corrected).astype(np.int32)
-    weights = np.concatenate([_panels(dot, group, tile[2]) for group in rows])
-    most = np.abs(rows).sum(axis=2).reshape(-1) * 255.0 + np.abs(layer.bias)
-    finish = finish_of(state, name, epilogue.tree, Sums(layer.scale, layer.addend, most), packed)
-    state.steps.append(
-        IntegerProduct(
-            source,
-            state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors"),
-            state.pool.add(f"{name}.bias", bias),
-            out,
-            reach,
-            out_steps,
-            outputs,
-            room,
-            tile,
-            dot,
-            finish,
-        )
-    )
-    label = (
-        f"{tile[0]}x{tile[1]}x{tile[2]}v"
-        if tile[0] > 1 and tile[1] > 1
-        else f"{tile[0] * tile[1]}x{tile[2]}v"
-    )
-    reason = f"{dot.name}, {dot.depth} products a lane"
-    return Choice("integer-gemm", 0, label, reason, format=layer.w.dtype, stored_bytes=weights.nbytes)
-
-
-def _panels(dot: Dot, rows: Array, most: int) -> Array:
-    """(outputs, inputs) as flat panels of at most `most` strips, which alternate step by step."""
-    strips = dot.pack(rows)
-    panels = []
-    for first, width, count in tile_runs(len(strips), most):
-        for panel in range(count):
-            start = first + panel * width
-            panels.append(strips[start : start + width].swapaxes(0, 1).ravel())
-    return np.concatenate(panels)
+    name, panels = layer.node.name or layer.node.op_type, Panels(layer.dot(state), reach, matrix)
+    corrected = layer.bias - panels.dot.zero_point(layer.zero_point) * panels.totals
+    bias = state.pool.add(f"{name}.bias", panels.packed(corrected).astype(np.int32))
+    sums = Sums(layer.scale, layer.addend, panels.most + np.abs(layer.bias))
+    finish = finish_of(state, name, epilogue.tree, sums, panels.packed)
+    return panels.append(state, name, source, bias, out, out_steps, room, finish, layer.w.dtype)
