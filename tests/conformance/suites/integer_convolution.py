@@ -53,7 +53,7 @@ def convolution(
     x = activation(case, types[0], zeros, seed, batch, depth * group, *plane)
     operands = [x, stored_weights(case, weights, seed, (channels, depth, *kernel), 0, per_channel)]
     if bias == "int32":
-        operands.append(stored_bias(case, *operands, channels, seed))
+        operands.append(stored_bias(case, operands[0], operands[1], channels, seed))
     elif bias == "float":
         operands.append(case.weight(random_array(seed, channels)))
     y = case.add("Conv", *operands, group=group, **attributes)
@@ -202,9 +202,9 @@ def edges() -> list[Case]:
             convolution(1, 1, (5, 6), group=11 + i, weights=kind, seed=i, zeros=ZEROS[(i + 2) % 4], **same)
         )
     for i, epilogue in enumerate(EPILOGUES):
-        kind = (ACTIVATIONS[i % 2], ACTIVATIONS[i // 2 % 2] if i % 3 else "")
+        both = (ACTIVATIONS[i % 2], ACTIVATIONS[i // 2 % 2] if i % 3 else "")
         shape = (6 + 5 * i, 13 + 3 * i, (4, 3 + i))
-        found.append(convolution(*shape, epilogue=epilogue, types=kind, zeros=ZEROS[i % 4], seed=i))
+        found.append(convolution(*shape, epilogue=epilogue, types=both, zeros=ZEROS[i % 4], seed=i))
         more: dict[str, Any] = {"epilogue": epilogue, "tight": 0.5, "seed": i, **same}
         found.append(convolution(1, 1, (5, 3 + i), group=9 + 3 * i, types=("int8", "int8"), **more))
     return found

@@ -161,9 +161,9 @@ def edges() -> list[Case]:
         more: dict[str, Any] = {"weights": kind, "zeros": ZEROS[i % 4], "seed": i}
         found.append(linear(1 + 4 * i, 67, 18 + i, gemm=bool(i % 2), turned=True, **more))
     for i, epilogue in enumerate(EPILOGUES):
-        kind = (ACTIVATIONS[i % 2], ACTIVATIONS[i // 2 % 2] if i % 3 else "")
+        both = (ACTIVATIONS[i % 2], ACTIVATIONS[i // 2 % 2] if i % 3 else "")
         found.append(
-            linear(2 + 2 * i, 24 + i, 13 + 4 * i, epilogue=epilogue, types=kind, zeros=ZEROS[i % 4], seed=i)
+            linear(2 + 2 * i, 24 + i, 13 + 4 * i, epilogue=epilogue, types=both, zeros=ZEROS[i % 4], seed=i)
         )
     found += [
         product((2, 3), 9, 16, 17, True),
