@@ -19,12 +19,13 @@ from tvm import tirx as tir
 from .builder import Builder, Pointer, int32
 from .integer_dot import Dot
 from .integer_epilogue import Finish, Spot
+from .integer_sums import PlainSums
 from .kernel import Kernel
 from .lazy import Leaf
 from .register_tile import RegisterTile, tile_runs
 from .tensor import Tensor
 
-__all__ = ["IntegerProduct", "Reach"]
+__all__ = ["IntegerProduct", "Reach", "Work"]
 
 _WHOLE = 6  # steps of a sum that are written out without a loop
 
@@ -63,7 +64,7 @@ class IntegerProduct(Kernel):
     room: int
     tile: tuple[int, int, int]
     dot: Dot
-    finish: Finish
+    finish: Finish | PlainSums
     family = "integer-gemm"
 
     def reads(self) -> Sequence[Tensor]:
@@ -102,21 +103,31 @@ class IntegerProduct(Kernel):
         images, rows, _ = self.reach.pixels
         blocks = -(-rows // self.tile[0])
         with b.each(images) as n, b.each(self.reach.groups) as g:
-            work = _Work(self, b, pointers, n, g)
+            work = Work(self, b, pointers, n, g)
             for first, width, count in tile_runs(self.strips, self.tile[2]):
                 with b.split_grid(count, blocks) as (t, block, here):
                     work.panel(b.let(t * width + first, "strip"), width, block, here)
 
 
 @dataclass
-class _Work:
-    """The code for one image and group."""
+class Work:
+    """The code for one image and group.
+
+    `activations` replaces the source: a copy of what lies from the element `origin` on.
+    """
 
     kernel: IntegerProduct
     b: Builder
     pointers: dict[int, Pointer]
     n: Any
     g: Any
+    activations: Pointer | None = None
+    origin: Any = 0
+
+    @property
+    def _whole(self) -> int:
+        """Steps without a loop; engines run short of registers where several are written out."""
+        return 1 if self.kernel.dot.isa.target.broadcast == "all" else _WHOLE
 
     def panel(self, strip: Any, width: int, first: Any, blocks: Any) -> None:
         """`blocks` blocks of rows of pixels from the `first`, for `width` vectors of outputs."""
@@ -178,7 +189,7 @@ class _Work:
         steps = -(-reach.run // k.dot.depth)
         place = zip((self.n, y, x, self.g), (*reach.steps, reach.group), strict=True)
         start: Any = sum(i * s for i, s in place)
-        at = b.let(start, "from")
+        at = b.let(start - self.origin, "from")
         panel = (self.g * k.strips + strip) * (k.depth * k.dot.lanes * k.dot.depth)
         self._taps(tile, wide, at, b.let(panel, "w"), list(reach.taps), steps, pitch)
 
@@ -199,7 +210,7 @@ class _Work:
             return
         (count, distance), rest = taps[0], taps[1:]
         inner = steps * pitch * prod(n for n, _ in rest)
-        if count * inner // pitch <= _WHOLE:
+        if count * inner // pitch <= self._whole:
             for t in range(count):
                 self._taps(tile, wide, at + t * distance, w + t * inner, rest, steps, pitch)
             return
@@ -208,7 +219,7 @@ class _Work:
 
     def _run(self, tile: RegisterTile, wide: int, at: Any, w: Any, steps: int, pitch: int) -> None:
         b, depth = self.b, self.kernel.dot.depth
-        unroll = steps if steps <= _WHOLE else 4
+        unroll = steps if steps <= self._whole else min(self._whole, 4)
         turns, tail = divmod(steps, unroll)
         if turns:
             with b.each(turns) as i:
@@ -220,7 +231,7 @@ class _Work:
 
     def _steps(self, tile: RegisterTile, wide: int, at: Any, w: Any, count: int, pitch: int) -> None:
         k, b, dot = self.kernel, self.b, self.kernel.dot
-        source, weights = self.pointers[id(k.source)], self.pointers[id(k.weights)]
+        source, weights = self.activations or self.pointers[id(k.source)], self.pointers[id(k.weights)]
         _, row, column = k.reach.steps
         places = [at + (r // wide * row + r % wide * column) for r in range(tile.rows)]
         spread = [dot.broadcasts(b, source, place, count) for place in places]

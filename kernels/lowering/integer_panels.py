@@ -11,7 +11,9 @@ import numpy as np
 from ..cpu.integer_dot import Dot
 from ..cpu.integer_epilogue import Finish
 from ..cpu.integer_product import IntegerProduct, Reach
+from ..cpu.integer_sums import PlainSums
 from ..cpu.integer_tile import best_integer_tile
+from ..cpu.integer_widened import WidenedProduct, widens
 from ..cpu.register_tile import tile_runs
 from ..cpu.tensor import Tensor
 from .choice import Choice
@@ -69,7 +71,7 @@ class Panels:
         out: Tensor,
         out_steps: tuple[int, int, int],
         room: int,
-        finish: Finish,
+        finish: Finish | PlainSums,
         stored: str,
     ) -> Choice:
         """Adds the kernel; sums start from `bias` (int32, packed). `stored` names the type of the weights."""
@@ -77,8 +79,9 @@ class Panels:
         tile = best_integer_tile(dot, reach.pixels[1:], self.strips, self.rows.shape[2] // dot.depth)
         weights = np.concatenate([_panels(dot, group, tile[2]) for group in self.rows])
         packed = state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors")
+        kernel = WidenedProduct if widens(reach, dot.reads) else IntegerProduct
         state.steps.append(
-            IntegerProduct(source, packed, bias, out, reach, out_steps, outputs, room, tile, dot, finish)
+            kernel(source, packed, bias, out, reach, out_steps, outputs, room, tile, dot, finish)
         )
         label = f"{tile[0]}x{tile[1]}" if tile[0] > 1 and tile[1] > 1 else f"{tile[0] * tile[1]}"
         reason = f"{dot.name}, {dot.depth} products a lane"

@@ -10,9 +10,10 @@ import numpy as np
 from ..cpu.epilogue import Accumulator
 from ..cpu.integer_epilogue import Finish, Requantize
 from ..cpu.lazy import Elementwise, Fill, Lazy
+from ..cpu.tensor import Tensor
 from .state import Lowering
 
-__all__ = ["Sums", "finish_of"]
+__all__ = ["Sums", "finish_at_run_time", "finish_of"]
 
 _ROUNDED = 2.0**22  # what the rounding of a float by addition can hold
 
@@ -40,6 +41,12 @@ def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -
         _rounded_inside(rest, {}),
         requantize,
     )
+
+
+def finish_at_run_time(tree: Lazy, scale: Tensor) -> Finish:
+    """Where `scale` (packed, float32) is computed when the model runs."""
+    requantize, rest = _last_rounding(tree)
+    return Finish(scale, None, _rounded_inside(rest, {}), requantize)
 
 
 def _last_rounding(tree: Lazy) -> tuple[Requantize | None, Lazy]:
