@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from ..base import Pass, change, refuse
-from ..naming import name_everything
+from ..naming import functions_aside, name_everything
+from ..quantized.canonical import bring_to_form
 from ..quantized.registry import rewrite_for
 from ..quantized.writing import Refused, Writer
 from ..report import PassReport
@@ -40,6 +42,11 @@ class FuseQdq(Pass):
             report.notes.append(f"nothing done below opset {_LEAST_OPSET}")
             return
         _rewrite_operators(model, report)
+        bring_to_form(model.graph, report)
+        with functions_aside(model):
+            RemoveUnusedNodesPass()(model)
+        RemoveUnusedOpsetsPass()(model)
+        infer_shapes(model)
 
 
 def _rewrite_operators(model: ir.Model, report: PassReport) -> None:

@@ -12,7 +12,7 @@ from gossamer.runtime.errors import ModelError
 
 from ..low_rank.constants import add_constant, drop_unused
 
-__all__ = ["Refused", "Writer", "constant_of"]
+__all__ = ["Refused", "Writer", "constant_of", "drop_unread"]
 
 Attributes = Mapping[str, Any]
 
@@ -87,20 +87,40 @@ class Writer:
         return node.outputs[0]
 
     def dequantize(
-        self, x: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int = 1, block_size: int = 0
+        self,
+        x: ir.Value,
+        scale: ir.Value,
+        zero: ir.Value | None,
+        axis: int = 1,
+        block_size: int = 0,
+        *,
+        name: str = "",
     ) -> ir.Value:
         """(x - zero) * scale; one scale, one for each index of `axis`, or one for each block of it."""
-        return self._linear("DequantizeLinear", x, scale, zero, axis, block_size)
+        return self._linear("DequantizeLinear", (x, scale, zero), axis, block_size, name)
 
     def quantize(
-        self, x: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int = 1, block_size: int = 0
+        self,
+        x: ir.Value,
+        scale: ir.Value,
+        zero: ir.Value | None,
+        axis: int = 1,
+        block_size: int = 0,
+        *,
+        name: str = "",
     ) -> ir.Value:
         """saturate(round(x / scale) + zero)."""
-        return self._linear("QuantizeLinear", x, scale, zero, axis, block_size)
+        return self._linear("QuantizeLinear", (x, scale, zero), axis, block_size, name)
 
     def _linear(
-        self, operator: str, x: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int, block_size: int
+        self,
+        operator: str,
+        operands: tuple[ir.Value, ir.Value, ir.Value | None],
+        axis: int,
+        block_size: int,
+        name: str,
     ) -> ir.Value:
+        x, scale, zero = operands
         attributes = {"axis": axis, **({"block_size": block_size} if block_size else {})}
         if not block_size:
             scale = self._scalar(scale)
@@ -109,7 +129,7 @@ class Writer:
                 attributes = {}
                 zero = None if zero is None else self._first(zero)
         inputs = [x, scale] if zero is None else [x, scale, zero]
-        result = self.add(operator, inputs, attributes)
+        result = self.add(operator, inputs, attributes, name=name)
         result.shape = x.shape
         kind = scale.dtype if operator == "DequantizeLinear" else (zero.dtype if zero else ir.DataType.UINT8)
         result.type = None if kind is None else ir.TensorType(kind)
@@ -155,3 +175,9 @@ class Writer:
 
 def _is_scalar(value: ir.Value) -> bool:
     return value.shape is not None and len(value.shape) == 0
+
+
+def drop_unread(node: ir.Node) -> None:
+    """Remove a node whose results nothing reads any more."""
+    if node.graph is not None and not any(v.uses() or v.is_graph_output() for v in node.outputs):
+        node.graph.remove(node, safe=True)

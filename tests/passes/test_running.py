@@ -77,7 +77,7 @@ def test_the_report_accounts_for_every_layer(cnn: ir.Model, image: Feeds) -> Non
     assert {check.stage for check in report.checks} == {
         "inline-functions to remove-unused",
         "rearrange-channels",
-        "encode-sparse to fuse-layer-norm",
+        "encode-sparse to fuse-qdq",
     }
     data = json.loads(report.to_json())
     assert data["format"] == "gossamer-report"

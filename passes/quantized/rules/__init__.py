@@ -1,1 +1,1 @@
-"""What brings a graph nearer to the form that kernels read; each file is one idea."""
+"""What brings a graph nearer to the form that kernels read; each file is one idea, found by its name."""
