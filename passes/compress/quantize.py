@@ -9,9 +9,10 @@ passes/quantizing/placement.py, how ranges are chosen passes/quantizing/ranges.p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -24,18 +25,19 @@ from ..fuse.fuse_affine import FuseAffine
 from ..fuse.fuse_layer_norm import FuseLayerNorm
 from ..fuse.fuse_pads import FusePads
 from ..layers import Layer, LayerPass, weighted_layers
-from ..quantizing.grid import Dtype, Grid, activation_grid, quantize_rows, weight_grid
+from ..quantizing.equalizing import equalize
+from ..quantizing.grid import Dtype
 from ..quantizing.histogram import Histogram
-from ..quantizing.inserting import quantize_bias, quantize_value, store_integers
-from ..quantizing.placement import Coverage, Placement, place
-from ..quantizing.ranges import Method, range_of
+from ..quantizing.placement import Coverage, place
+from ..quantizing.plan import Activations, Plan
+from ..quantizing.ranges import Method
+from ..quantizing.refusing import refusal
+from ..quantizing.rounding import Rounding, round_weight
 from ..quantizing.statistics import Statistics, measure
 from ..report import PassReport
 from ..shapes import infer_shapes
 
 __all__ = ["Quantize"]
-
-_LEAST_OPSET = 13  # DequantizeLinear with one scale for each channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +46,30 @@ class Quantize(LayerPass):
 
     `activations` is the integers' type, `symmetric` puts zero in its middle; `per_channel` gives each output
     of a weight its scale. `method` chooses the range of activations, `percentile` is that method's share in
-    percent. `coverage` says which values are stored as integers. `save` writes what was measured to a file,
-    `statistics` reads one in place of calibration data.
+    percent. `coverage` says which values are stored as integers. `equalize` moves scales from layer to layer
+    so that channels have like ranges. `search` tries smaller scales of weights, `compensate` lets
+    weights make up for each other's rounding, `correct` mends the mean of outputs by the bias; the last two
+    take `samples` rows that each layer reads from the calibration data. `save` writes what was measured to
+    a file, `statistics` reads one in place of measuring.
     """
 
     activations: Dtype = "uint8"
     symmetric: bool = False
     per_channel: bool = True
-    method: Method = "min-max"
+    method: Method = "squared-error"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     coverage: Coverage = "stored"
+    equalize: bool = False
+    search: bool = False
+    compensate: bool = False
+    correct: bool = False
+    samples: Annotated[int, Field(ge=16, le=65536)] = 2048
     statistics: Path | None = None
     save: Path | None = None
     stage: ClassVar[str] = "compress"
     exact: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
-    layer_options: ClassVar[tuple[str, ...]] = ("skip", "per_channel")
+    layer_options: ClassVar[tuple[str, ...]] = ("skip", "per_channel", "search", "compensate", "correct")
 
     def check(self, model: ir.Model) -> None:
         """There must be data, and names that exist."""
@@ -81,80 +91,66 @@ class Quantize(LayerPass):
         layers = weighted_layers(model)
         self.check_names(layers)
         report.matched = len(layers)
-        found = self.chosen(layers, report, lambda at: self._refusal(at, model), "quantised")
+        found = self.chosen(layers, report, lambda at: refusal(at, model, self.at(at.node).skip), "quantised")
         weights = {layer.weight for layer in found}
         users = [layer for layer in layers if layer.weight in weights]
         if not users:
             return
-        placement = place(model, [layer.node for layer in users], self.coverage)
-        grids = self._grids(placement, self._histograms(model, placement))
-        scales = {layer.node: grids[layer.node.inputs[0]].scale for layer in users if layer.node.inputs[0]}
-        for value, readers in placement.readers.items():
-            root = placement.root(value)
-            quantize_value(model.graph, value, sorted(readers, key=_place), grids[value], str(root.name))
+        if self.equalize:
+            report.notes.append(f"{equalize(model, users)} pairs of layers were equalised")
+        plan = self._planned(model, found, users)
+        stored = plan.carry_out(model, users)
         for layer in found:
-            self._store(model, layer, [user for user in users if user.weight is layer.weight], scales, report)
-        report.notes.append(f"{len(placement.readers)} values are stored as {self.activations}")
+            tensor = layer.weight.const_value
+            assert tensor is not None
+            kind = "one scale for each output" if self.at(layer.node).per_channel else "one scale"
+            change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored[str(layer.weight.name)])
 
-    def _histograms(self, model: ir.Model, placement: Placement) -> dict[str, Histogram]:
-        names = [str(value.name) for value in placement.readers]
+    def _planned(self, model: ir.Model, found: list[Layer], users: list[Layer]) -> Plan:
+        how = Activations(self.activations, self.symmetric, self.method, self.percentile, self.coverage)
+        placement = place(model, [layer.node for layer in users], self.coverage)
+        plan = Plan(how, self._histograms(model, list(placement.readers)))
+        grids = how.grids(placement, plan.histograms)
+        names = [node_label(layer.node) for layer in found]
+        rounded = self.context.map(round_weight, self._work(model, found, grids), names)
+        for layer, each in zip(found, rounded, strict=True):
+            plan.weights[str(layer.weight.name)] = each
+        return plan
+
+    def _histograms(self, model: ir.Model, values: list[ir.Value]) -> dict[str, Histogram]:
         if self.statistics is not None:
-            found = Statistics.load(self.statistics)
-            return dict(found.for_model(model, names, str(self.statistics)))
+            names = [str(value.name) for value in values]
+            return dict(Statistics.load(self.statistics).for_model(model, names, str(self.statistics)))
         assert self.context.calibration is not None
-        measured = measure(model, list(placement.readers), self.context.calibration)
+        measured = measure(model, values, self.context.calibration)
         if self.save is not None:
             measured.save(self.save)
         return measured.histograms
 
-    def _grids(self, placement: Placement, histograms: dict[str, Histogram]) -> dict[ir.Value | None, Grid]:
-        """Of every value, one object for those that share it."""
-        grids = dict[ir.Value | None, Grid]()
-        for group in placement.groups():
-            joint = Histogram()
-            for value in group:
-                joint.merge(histograms[str(value.name)])
-            low, high = range_of(joint, self.method, self.percentile)
-            grid = activation_grid(low, high, self.activations, symmetric=self.symmetric)
-            grids.update(dict.fromkeys(group, grid))
-        return grids
+    def _work(self, model: ir.Model, layers: list[Layer], grids: Any) -> Iterator[tuple[Any, ...]]:
+        """Arguments of `round_weight` for each layer."""
+        how = [self._rounding(layer) for layer in layers]
+        reading = [
+            layer
+            for layer, own in zip(layers, how, strict=True)
+            if own.compensate or own.correct or own.search
+        ]
+        data = self.context.calibration
+        rows = data.rows(model, reading, self.samples) if data is not None else iter(())
+        for layer, own in zip(layers, how, strict=True):
+            tensor = layer.weight.const_value
+            assert tensor is not None
+            assert layer.node.inputs[0] is not None
+            weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
+            wanted = data is not None and layer in reading
+            yield (
+                weight,
+                next(rows) if wanted else None,
+                layer.groups,
+                own,
+                grids[str(layer.node.inputs[0].name)],
+            )
 
-    def _store(
-        self,
-        model: ir.Model,
-        layer: Layer,
-        users: list[Layer],
-        scales: dict[ir.Node, np.ndarray],
-        report: PassReport,
-    ) -> None:
-        tensor = layer.weight.const_value
-        assert tensor is not None
+    def _rounding(self, layer: Layer) -> Rounding:
         own = self.at(layer.node)
-        rows = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
-        grid = weight_grid(rows, per_channel=own.per_channel)
-        stored = store_integers(model.graph, layer, quantize_rows(rows, grid), grid)
-        for user in users:
-            quantize_bias(model.graph, user, float(scales[user.node]), grid.scale)
-        kind = "one scale for each output" if own.per_channel else "one scale"
-        change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored)
-
-    def _refusal(self, layer: Layer, model: ir.Model) -> str:
-        if self.at(layer.node).skip:
-            return "the recipe skips it"
-        if (opset := model.opset_imports.get("", 0)) < _LEAST_OPSET:
-            return f"the model is at opset {opset}, scales for each channel need {_LEAST_OPSET}"
-        if text := layer.reason_not_constant():
-            return text
-        tensor, data = layer.weight.const_value, layer.node.inputs[0]
-        assert tensor is not None
-        if tensor.dtype != ir.DataType.FLOAT or tensor.size == 0:
-            return f"its weights are {tensor.dtype.name} {list(tensor.shape)}, not float32"
-        if data is None or data.const_value is not None or data.dtype != ir.DataType.FLOAT:
-            return "its input is not a float32 value that is computed"
-        if layer.node.attributes.get_int("transA", 0):
-            return "its input is transposed"
-        return "" if np.isfinite(tensor.numpy()).all() else "its weights are not all finite"
-
-
-def _place(use: tuple[ir.Node, int]) -> tuple[str, int]:
-    return node_label(use[0]), use[1]
+        return Rounding(own.per_channel, own.search, own.compensate, correct=own.correct)
