@@ -2,8 +2,6 @@
 
     y = tree(sum · scale[m] + addend[m])            stored as float32, or
     q = clamp(round half to even(y · inverse) + zero point)
-
-A number is rounded by adding 1.5 · 2²³: the integer then lies in the lowest bits of the sum.
 """
 
 from __future__ import annotations
@@ -17,14 +15,12 @@ from tvm import tirx as tir
 from .arithmetic import maximum, minimum
 from .builder import Builder, Pointer, constant, int32
 from .epilogue import Accumulator
+from .float_rounding import nearest_integers
 from .lazy import Elementwise, Fill, Lazy, Leaf, Scope, leaves, sharing
 from .narrowing import narrow, store_elements
 from .tensor import Tensor
 
 __all__ = ["Finish", "Requantize", "Spot"]
-
-_ROUNDING = 1.5 * 2**23
-_ROUNDING_BITS = 0x4B400000
 
 
 @dataclass(frozen=True)
@@ -43,18 +39,14 @@ class Requantize:
 
     def integers(self, b: Builder, value: Any, lanes: int) -> Any:
         """int32 of one vector of float32, not yet clamped where `bounded`."""
+        if self.inverse != 1.0:
+            value = b.hold(value * constant(self.inverse, "float32", lanes))
         if not self.bounded:
-            if self.inverse != 1.0:
-                value = b.hold(value * constant(self.inverse, "float32", lanes))
             low, high = (float(n - self.zero_point) for n in (self.low, self.high))
             value = maximum(b.hold(value), constant(low, "float32", lanes))
             value = minimum(b.hold(value), constant(high, "float32", lanes))
-            moved = b.hold(value) + constant(_ROUNDING, "float32", lanes)
-        else:
-            factor, shift = (constant(c, "float32", lanes) for c in (self.inverse, _ROUNDING))
-            moved = value + shift if self.inverse == 1.0 else b.isa.multiply_add(value, factor, shift)
-        bits = tir.reinterpret(f"int32x{lanes}", moved)
-        return bits - constant(_ROUNDING_BITS - self.zero_point, "int32", lanes)
+        integers = nearest_integers(b, b.hold(value))
+        return integers + constant(self.zero_point, "int32", lanes) if self.zero_point else integers
 
 
 @dataclass(frozen=True)

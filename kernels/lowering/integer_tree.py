@@ -32,7 +32,9 @@ def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -
     requantize, rest = _last_rounding(tree)
     scale, addend = sums.scale, sums.addend
     if requantize is not None and isinstance(rest, Accumulator):
-        scale, addend = scale * requantize.inverse, None if addend is None else addend * requantize.inverse
+        # in float32 and in this order, as onnxruntime computes it: the same ties are rounded the same way
+        scale = scale.astype(np.float32) / np.float32(1.0 / requantize.inverse)
+        addend = None if addend is None else addend * requantize.inverse
         most = np.max(sums.most * np.abs(scale) + (0.0 if addend is None else np.abs(addend)))
         requantize = replace(requantize, inverse=1.0, bounded=bool(most < _ROUNDED))
     return Finish(
