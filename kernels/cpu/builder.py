@@ -105,6 +105,20 @@ class Builder:
         self._declarations.append(tir.DeclBuffer(buffer, data=handle))
         return Pointer(buffer, dtype)
 
+    def retyped(self, pointer: Pointer, dtype: str, offset: int = 0) -> Pointer:
+        """The memory `offset` bytes behind a pointer as an array of `dtype`; nothing else may read it."""
+        address: Any = pointer.buffer.data
+        if offset:
+            address = tir.handle_add_byte_offset(address, tir.const(offset, "int64"))
+        kind = ir.PointerType(ir.PrimType(dtype))
+        handle = tir.Var(self.fresh("p"), kind)
+        buffer = _array(self.fresh("b"), dtype, _HUGE)
+        self._blocks[-1] += [
+            tir.Bind(handle, tir.reinterpret(kind, address)),
+            tir.DeclBuffer(buffer, data=handle),
+        ]
+        return Pointer(buffer, dtype)
+
     def stack(self, dtype: str, count: int) -> Pointer:
         """An uninitialised array of at most 1,024 bytes; constant indices make it registers."""
         assert count * _bytes(dtype) <= STACK_BYTES, (dtype, count)
