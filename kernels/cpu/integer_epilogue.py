@@ -13,7 +13,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .arithmetic import maximum, minimum
-from .builder import Builder, Pointer, constant, int32
+from .builder import Builder, Pointer, constant, int32, lanes_of
 from .epilogue import Accumulator
 from .float_rounding import nearest_integers
 from .lazy import Elementwise, Fill, Lazy, Leaf, Scope, leaves, sharing
@@ -95,8 +95,8 @@ class Finish:
         keep: int,
     ) -> None:
         """Stores the results of some vectors of sums, which are neighbours, or only the first `keep`."""
-        lanes = b.isa.lanes
-        vectors = [self._value(b, pointers, s, spot.next(i * lanes), out) for i, s in enumerate(sums)]
+        lanes = lanes_of(sums[0])
+        vectors = [self.value(b, pointers, s, spot.next(i * lanes), out) for i, s in enumerate(sums)]
         target = pointers[id(out)]
         if self.requantize is None:
             for i, value in enumerate(vectors):
@@ -109,8 +109,9 @@ class Finish:
             store_elements(b, target, spot.at + first, value, min(many, keep - first))
             first += many
 
-    def _value(self, b: Builder, pointers: dict[int, Pointer], sums: Any, spot: Spot, out: Tensor) -> Any:
-        lanes, scope = b.isa.lanes, Scope(b, pointers)
+    def value(self, b: Builder, pointers: dict[int, Pointer], sums: Any, spot: Spot, out: Tensor) -> Any:
+        """The tree's value for one vector of sums, before the last rounding."""
+        lanes, scope = lanes_of(sums), Scope(b, pointers)
         scale = pointers[id(self.scale)].load(spot.place, lanes)
         value = tir.Cast(f"float32x{lanes}", sums)
         if self.addend is None:

@@ -10,7 +10,7 @@ from tvm import tirx as tir
 from ..quantization import integer_range
 from .builder import Builder, Pointer, constant, int32, lanes_of, scalar_type
 
-__all__ = ["narrow", "store_elements"]
+__all__ = ["narrow", "packed_within", "store_elements"]
 
 # x86, by lanes of int32: int32 to int16, and int16 to the type
 _PACKS = {
@@ -22,7 +22,7 @@ _PACKS = {
 
 def narrow(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high: int) -> Iterator[tuple[int, Any]]:
     """(elements, vector of `dtype`) of the vectors one after another, clamped to `low` … `high`."""
-    lanes = b.isa.lanes
+    lanes = lanes_of(vectors[0])
     if b.isa.target.family != "x86":
         for value in vectors:
             clamped = tir.min(tir.max(value, constant(low, "int32", lanes)), constant(high, "int32", lanes))
@@ -34,15 +34,32 @@ def narrow(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high: int) 
         yield many, _clamped(b.hold(_packed(part, dtype, lanes)), dtype, low, high, many)
 
 
+def packed_within(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high: int) -> Any:
+    """Four vectors as one of `dtype`, in turns of 4 elements of each, clamped to `low` … `high`.
+
+    Of vectors of 4 elements that is one after another; it is what x86 does with longer ones.
+    """
+    lanes = lanes_of(vectors[0])
+    if b.isa.target.family != "x86":
+        assert lanes == 4, lanes
+        return next(narrow(b, [tir.Shuffle(list(vectors), [int32(i) for i in range(16)])], dtype, low, high))[
+            1
+        ]
+    return _clamped(b.hold(_in_turns(list(vectors), dtype, lanes)), dtype, low, high, 4 * lanes)
+
+
+def _in_turns(vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
+    words, octets = _PACKS[lanes]
+    half = [
+        tir.call_llvm_pure_intrin(f"int16x{2 * lanes}", f"llvm.x86.{words}", *vectors[i : i + 2])
+        for i in (0, 2)
+    ]
+    return tir.call_llvm_pure_intrin(f"{dtype}x{4 * lanes}", f"llvm.x86.{octets[dtype]}", *half)
+
+
 def _packed(vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
     """At most four vectors as one: packs work within 128 bits, so words are put in order afterwards."""
-    words, octets = _PACKS[lanes]
-    a, b, c, d = (vectors[min(i, len(vectors) - 1)] for i in range(4))
-    half = [
-        tir.call_llvm_pure_intrin(f"int16x{2 * lanes}", f"llvm.x86.{words}", *pair)
-        for pair in ((a, b), (c, d))
-    ]
-    packed = tir.call_llvm_pure_intrin(f"{dtype}x{4 * lanes}", f"llvm.x86.{octets[dtype]}", *half)
+    packed = _in_turns([vectors[min(i, len(vectors) - 1)] for i in range(4)], dtype, lanes)
     blocks, count = lanes // 4, len(vectors)
     if blocks == 1 and count == 4:
         return packed

@@ -15,8 +15,9 @@ from ..cpu.tensor import Tensor
 from ..cpu.window import Window
 from .attributes import describe, integer, require_equal
 from .fusion import grow_epilogue
+from .integer_depthwise import integer_depthwise, is_depthwise
 from .integer_layer import IntegerLayer, append_product, integer_layer
-from .pixel_major import pixel_major
+from .pixel_major import pixel_major, read_with_channels
 from .report import report_layer
 from .state import Lowering, filled_shape
 from .windows import window_of
@@ -38,10 +39,10 @@ def integer_convolution(state: Lowering, node: ir.Node) -> bool:
         state.float_reasons[layer.x.node] = "only images of two dimensions are convolved in integers"
         return False
     groups = integer(node, "group", 1)
-    if layer.weights.shape[1] == 1 and groups > 1:
-        state.float_reasons[layer.x.node] = "a depthwise convolution"
-        return False
-    _lower(state, layer, groups)
+    if is_depthwise(layer, groups):
+        integer_depthwise(state, layer)
+    else:
+        _lower(state, layer, groups)
     return True
 
 
@@ -54,7 +55,9 @@ def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     require_equal(node, "output channels", (len(weights), 0), (shape[1], len(weights) % groups))
     window = window_of(node, source.shape[2:], shape[2:], weights.shape[2:])
     strides = pixel_strides(shape)
-    epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape), strides=strides)
+    epilogue = grow_epilogue(
+        state, node.outputs[0], shape, lambda t: read_with_channels(t, shape), strides=strides
+    )
     name = epilogue.value.name or "conv"
     dtype = "float32" if epilogue.tree.dtype == "float32" else epilogue.tree.dtype
     out = state.new_tensor(name, dtype, shape, strides)
@@ -69,15 +72,6 @@ def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     state.absorbed.update(epilogue.nodes)
     report_layer(state, node, weights, out, choice, epilogue)
     state.define(epilogue.value, Leaf(out if dtype != "float32" else state.copy(out)))
-
-
-def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
-    """Float operands that a vector of channels can read: one value, or one per channel."""
-    rank = len(tensor.shape)
-    per_channel = (
-        rank >= 3 and tensor.shape[-2:] == (1, 1) and tensor.size == tensor.shape[rank - 3] == shape[1]
-    )
-    return tensor.size == 1 or (per_channel and tensor.place != "input" and tensor.strides[rank - 3] == 1)
 
 
 def _padded(state: Lowering, layer: IntegerLayer, source: Tensor, window: Window) -> Tensor:

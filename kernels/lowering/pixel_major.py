@@ -8,7 +8,7 @@ from ..cpu.pixel_layout import is_pixel_major, pixel_pitch, pixel_strides
 from ..cpu.tensor import Tensor
 from .state import Lowering
 
-__all__ = ["is_pixel_major", "pixel_major", "pixel_major_tensor", "pixel_pitch"]
+__all__ = ["is_pixel_major", "pixel_major", "pixel_major_tensor", "pixel_pitch", "read_with_channels"]
 
 
 def pixel_major_tensor(state: Lowering, name: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
@@ -35,3 +35,16 @@ def _stored(state: Lowering, value: Lazy, name: str) -> Tensor:
     out = pixel_major_tensor(state, name, value.dtype, value.shape)
     state.steps.append(Elementwise(value, out))
     return out
+
+
+def read_with_channels(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether kernels whose vectors are channels of an image of `shape` can read a float operand.
+
+    One value, or one per channel, in memory that may be read past its end.
+    """
+    rank = len(tensor.shape)
+    if tensor.size == 1:
+        return True
+    if rank < 3 or tensor.shape[-2:] != (1, 1) or tensor.place == "input":
+        return False
+    return tensor.size == tensor.shape[rank - 3] == shape[1] and tensor.strides[rank - 3] == 1
