@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from gossamer.runtime.specs import StepSpec
+from gossamer.runtime.specs import LedgerSpec, StepSpec
 
 __all__ = ["BlockInfo", "LayerInfo", "Program", "TensorInfo", "WeightInfo"]
 
@@ -85,4 +85,5 @@ class Program:
     arena_bound_bytes: int = 0
     layers: tuple[LayerInfo, ...] = ()
     steps: tuple[StepSpec, ...] = ()
+    ledger: LedgerSpec = field(default_factory=LedgerSpec)
     blocks: tuple[BlockInfo, ...] = ()  # at the end of the weights, in the order in which they are loaded

@@ -12,7 +12,17 @@ from typing import Any
 from .blocks import read_blocks
 from .errors import ArtifactError
 from .fields import Fields, check_integer, check_text, refuse
-from .specs import CodeSpec, FileSpec, StepSpec, TargetSpec, TensorSpec, WeightSpec, WeightsSpec
+from .specs import (
+    CodeSpec,
+    FileSpec,
+    LedgerSpec,
+    LeftSpec,
+    StepSpec,
+    TargetSpec,
+    TensorSpec,
+    WeightSpec,
+    WeightsSpec,
+)
 
 __all__ = [
     "DTYPES",
@@ -21,6 +31,8 @@ __all__ = [
     "VERSION",
     "CodeSpec",
     "FileSpec",
+    "LedgerSpec",
+    "LeftSpec",
     "Manifest",
     "StepSpec",
     "TargetSpec",
@@ -67,7 +79,10 @@ SHA256 = r"[0-9a-f]{64}"
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest; `layers` are the report lines of lowering, as plain data."""
+    """A checked manifest; `layers` are the report lines of lowering, as plain data.
+
+    Artifacts written before there was a `ledger` are read as if it were empty.
+    """
 
     name: str
     gossamer: str
@@ -83,6 +98,7 @@ class Manifest:
     code: tuple[CodeSpec, ...]
     layers: tuple[Mapping[str, Any], ...] = ()
     steps: tuple[StepSpec, ...] = ()
+    ledger: LedgerSpec = field(default_factory=LedgerSpec)
     files: Mapping[str, FileSpec] = field(default_factory=dict)
 
     @property
@@ -157,6 +173,7 @@ def _manifest(top: Fields) -> Manifest:
         code=top.items("code", _code),
         layers=top.items("layers", _layer),
         steps=top.items("steps", _step),
+        ledger=_ledger(Fields(top.raw("ledger"), "ledger")) if top.has("ledger") else LedgerSpec(),
         files={name: _file(files, name) for name in files.keys()},  # noqa: SIM118
     )
 
@@ -256,6 +273,16 @@ def _step(value: object, path: str) -> StepSpec:
         written_bytes=fields.integer("written_bytes", 0, MOST_BYTES),
         scratch_bytes=fields.integer("scratch_bytes", 0, MOST_BYTES),
     )
+
+
+def _ledger(fields: Fields) -> LedgerSpec:
+    nodes = fields.integer("integer_nodes", 0, MOST_MACS)
+    return LedgerSpec(nodes, fields.items("left", _left))
+
+
+def _left(value: object, path: str) -> LeftSpec:
+    fields = Fields(value, path)
+    return LeftSpec(fields.text("name"), fields.text("operator", longest=100), fields.text("reason"))
 
 
 def _file(files: Fields, name: str) -> FileSpec:

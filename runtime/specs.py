@@ -11,6 +11,8 @@ __all__ = [
     "BlockSpec",
     "CodeSpec",
     "FileSpec",
+    "LedgerSpec",
+    "LeftSpec",
     "StepSpec",
     "TargetSpec",
     "TensorSpec",
@@ -114,6 +116,23 @@ class StepSpec:
     read_bytes: int = 0
     written_bytes: int = 0
     scratch_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class LeftSpec:
+    """A QuantizeLinear or DequantizeLinear that no integer kernel took, and why."""
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LedgerSpec:
+    """What became of a model's Q and DQ nodes: how many integer kernels took, and which are left."""
+
+    integer_nodes: int = 0
+    left: tuple[LeftSpec, ...] = ()
 
 
 @dataclass(frozen=True)

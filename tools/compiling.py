@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.kernels.targets import Target, find_target
 from gossamer.runtime.errors import OptionError
+from gossamer.runtime.specs import LedgerSpec
 
 from .checking import Check, require_agreement
 from .console import Progress
@@ -54,6 +55,7 @@ class Artifact:
     target: Target
     layers: tuple[LayerInfo, ...]
     arena_bytes: int
+    ledger: LedgerSpec
     checks: tuple[Check, ...] = ()
 
     def __fspath__(self) -> str:
@@ -90,6 +92,7 @@ class Artifact:
             "checks": [check.to_dict() for check in self.checks],
             **self.sizes(),
             "layers": [asdict(layer) for layer in self.layers],
+            "ledger": asdict(self.ledger),
         }
 
 
@@ -222,7 +225,7 @@ def _build(front: _Front, target: Target, place: Path, options: CompileOptions, 
     fill_artifact(
         program, objects, target, place, embed_weights=options.embed_weights, threads=options.threads
     )
-    artifact = Artifact(place, target, program.layers, program.arena_bytes)
+    artifact = Artifact(place, target, program.layers, program.arena_bytes, program.ledger)
     if not options.verify:
         return artifact
     from .verifying import check_artifact

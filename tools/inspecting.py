@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,14 @@ Row = dict[str, Any]
 
 
 def inspect_artifact(folder: Path) -> dict[str, Any]:
-    """`{"layers": [...], "totals": {...}}` of an artifact, from its manifest. Raises ArtifactError."""
+    """`{"layers": [...], "totals": {...}, "ledger": {...}}` of an artifact, from its manifest.
+
+    The ledger says of a quantised model how many Q and DQ nodes run in integers, and why each other is left.
+    Raises ArtifactError.
+    """
     from gossamer.runtime.manifest import read_manifest
 
-    read_manifest(folder / "manifest.json")  # checks it; below it is plain data
+    checked = read_manifest(folder / "manifest.json")  # below it is plain data
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     rows = [_layer_row(layer) for layer in manifest["layers"]]
     files = {name: int(entry["bytes"]) for name, entry in manifest["files"].items()}
@@ -42,7 +47,7 @@ def inspect_artifact(folder: Path) -> dict[str, Any]:
         "files": files,
         "target": manifest["target"]["name"],
     }
-    return {"layers": rows, "totals": totals}
+    return {"layers": rows, "totals": totals, "ledger": asdict(checked.ledger)}
 
 
 def _layer_row(layer: Mapping[str, Any]) -> Row:

@@ -105,6 +105,7 @@ def fill_artifact(
             code=tuple(code),
             layers=tuple(asdict(layer) for layer in program.layers),
             steps=program.steps,
+            ledger=program.ledger,
             files={path.name: _file(path) for path in sorted(folder.iterdir())},
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

@@ -20,6 +20,7 @@ from ..program import Program, TensorInfo
 from ..targets.base import Target
 from .attributes import describe
 from .entry import Layout, build_module
+from .ledger import ledger_of
 from .memory import plan_memory
 from .registry import rule_for
 from .state import Encoded, Lowering, dtype_name, static_shape
@@ -71,6 +72,7 @@ def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Progra
         layers=tuple(state.layers),
         steps=origins.describe(state.steps, isa),
         blocks=tuple(state.pool.blocks),
+        ledger=ledger_of(state, graph),
     )
 
 

@@ -9,6 +9,7 @@ https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,6 +48,11 @@ class FuseQdq(Pass):
             RemoveUnusedNodesPass()(model)
         RemoveUnusedOpsetsPass()(model)
         infer_shapes(model)
+        report.matched = len(report.changed) + len(report.refused)
+        if report.matched:
+            counts = Counter(node.op_type for node in model.graph)
+            names = ("QuantizeLinear", "DequantizeLinear")
+            report.notes.append(" and ".join(f"{counts[name]} {name}" for name in names) + " in the end")
 
 
 def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
@@ -59,7 +65,6 @@ def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
             infer_shapes(model)
         if len(refused) == len(found):
             break
-    report.matched = len(report.changed) + len(refused)
     for node, reason in refused.items():
         refuse(report, node, reason)
 

@@ -101,6 +101,9 @@ FIELDS: dict[str, list[Any]] = {
     "steps[0].read_bytes": [-1, 1 << 41, GONE],
     "steps[0].written_bytes": [-1, 1 << 41, GONE],
     "steps[0].scratch_bytes": [-1, 1 << 41, GONE],
+    "ledger": [[], {}, None, 1],
+    "ledger.integer_nodes": [-1, 1.5, True, GONE],
+    "ledger.left": [{}, [1], [{}], [{"name": "n", "operator": "x" * 101, "reason": ""}], GONE],
     "files": [[], {}, GONE],
 }
 

@@ -56,6 +56,20 @@ def command(
         return
     print_table(_COLUMNS, found["layers"])
     print(_totals(found["totals"]))
+    _print_ledger(found.get("ledger", {}))
+
+
+_LEDGER_COLUMNS = [Column("name", "left"), Column("operator", "operator"), Column("reason", "why")]
+
+
+def _print_ledger(ledger: dict[str, Any]) -> None:
+    """Of a quantised model: what is left of its Q and DQ nodes."""
+    left = ledger.get("left", ())
+    if left:
+        print_table(_LEDGER_COLUMNS, list(left))
+    if left or ledger.get("integer_nodes"):
+        count = ledger["integer_nodes"]
+        print(f"{count} QuantizeLinear and DequantizeLinear nodes run in integers, {len(left)} are left")
 
 
 def _arena(totals: dict[str, Any]) -> str:
