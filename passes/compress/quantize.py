@@ -9,7 +9,7 @@ passes/quantizing/placement.py, how ranges are chosen passes/quantizing/ranges.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -33,7 +33,8 @@ from ..quantizing.plan import Activations, Plan
 from ..quantizing.ranges import Method
 from ..quantizing.refusing import refusal
 from ..quantizing.rounding import Rounding, round_weight
-from ..quantizing.statistics import Statistics, measure
+from ..quantizing.smoothing import smooth, smoothed_values
+from ..quantizing.statistics import Statistics, measure, measure_maxima
 from ..report import PassReport
 from ..shapes import infer_shapes
 
@@ -47,7 +48,8 @@ class Quantize(LayerPass):
     `activations` is the integers' type, `symmetric` puts zero in its middle; `per_channel` gives each output
     of a weight its scale. `method` chooses the range of activations, `percentile` is that method's share in
     percent. `coverage` says which values are stored as integers. `equalize` moves scales from layer to layer
-    so that channels have like ranges. `search` tries smaller scales of weights, `compensate` lets
+    so that channels have like ranges, `smooth` from activations to weights by that power of their largest
+    values (0.5 is usual). `search` tries smaller scales of weights, `compensate` lets
     weights make up for each other's rounding, `correct` mends the mean of outputs by the bias; the last two
     take `samples` rows that each layer reads from the calibration data. `save` writes what was measured to
     a file, `statistics` reads one in place of measuring.
@@ -60,6 +62,7 @@ class Quantize(LayerPass):
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     coverage: Coverage = "stored"
     equalize: bool = False
+    smooth: Annotated[float, Field(ge=0, le=1)] | None = None
     search: bool = False
     compensate: bool = False
     correct: bool = False
@@ -98,7 +101,9 @@ class Quantize(LayerPass):
             return
         if self.equalize:
             report.notes.append(f"{equalize(model, users)} pairs of layers were equalised")
-        plan = self._planned(model, found, users)
+        saved = Statistics.load(self.statistics) if self.statistics is not None else None
+        maxima = self._smooth(model, users, saved, report)
+        plan = self._planned(model, found, users, saved, maxima)
         stored = plan.carry_out(model, users)
         for layer in found:
             tensor = layer.weight.const_value
@@ -106,10 +111,32 @@ class Quantize(LayerPass):
             kind = "one scale for each output" if self.at(layer.node).per_channel else "one scale"
             change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored[str(layer.weight.name)])
 
-    def _planned(self, model: ir.Model, found: list[Layer], users: list[Layer]) -> Plan:
+    def _smooth(
+        self, model: ir.Model, users: list[Layer], saved: Statistics | None, report: PassReport
+    ) -> dict[str, Any]:
+        """Move scales into weights, and give back by which maxima."""
+        if self.smooth is None:
+            return {}
+        values = smoothed_values(model, users)
+        if saved is None:
+            assert self.context.calibration is not None
+            maxima = measure_maxima(model, values, self.context.calibration)
+        else:
+            maxima = saved.maxima_of([str(value.name) for value in values], str(self.statistics))
+        report.notes.append(f"{smooth(model, users, self.smooth, maxima)} values were smoothed")
+        return maxima
+
+    def _planned(
+        self,
+        model: ir.Model,
+        found: list[Layer],
+        users: list[Layer],
+        saved: Statistics | None,
+        maxima: dict[str, Any],
+    ) -> Plan:
         how = Activations(self.activations, self.symmetric, self.method, self.percentile, self.coverage)
         placement = place(model, [layer.node for layer in users], self.coverage)
-        plan = Plan(how, self._histograms(model, list(placement.readers)))
+        plan = Plan(how, self._histograms(model, list(placement.readers), saved, maxima))
         grids = how.grids(placement, plan.histograms)
         names = [node_label(layer.node) for layer in found]
         rounded = self.context.map(round_weight, self._work(model, found, grids), names)
@@ -117,12 +144,14 @@ class Quantize(LayerPass):
             plan.weights[str(layer.weight.name)] = each
         return plan
 
-    def _histograms(self, model: ir.Model, values: list[ir.Value]) -> dict[str, Histogram]:
-        if self.statistics is not None:
-            names = [str(value.name) for value in values]
-            return dict(Statistics.load(self.statistics).for_model(model, names, str(self.statistics)))
+    def _histograms(
+        self, model: ir.Model, values: list[ir.Value], saved: Statistics | None, maxima: dict[str, Any]
+    ) -> Mapping[str, Histogram]:
+        if saved is not None:
+            return saved.for_model(model, [str(value.name) for value in values], str(self.statistics))
         assert self.context.calibration is not None
         measured = measure(model, values, self.context.calibration)
+        measured.maxima = maxima
         if self.save is not None:
             measured.save(self.save)
         return measured.histograms

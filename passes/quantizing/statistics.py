@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import prod
@@ -26,7 +26,7 @@ from gossamer.runtime.feeds import read_feeds
 from ..activations import Calibration, exposing
 from .histogram import Histogram
 
-__all__ = ["Statistics", "measure", "model_digest"]
+__all__ = ["Statistics", "measure", "measure_maxima", "model_digest"]
 
 Array = npt.NDArray[Any]
 _PER_FEED = 1 << 16  # values of one array that are counted; all of them count for smallest and largest
@@ -40,6 +40,8 @@ class Statistics:
 
     digest: str
     histograms: dict[str, Histogram] = field(default_factory=dict)
+    maxima: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """The largest absolute value of each channel, of values whose channels are smoothed."""
 
     def save(self, path: Path) -> None:
         """Write them, whole or not at all; equal statistics give equal bytes. Raises JobError."""
@@ -51,6 +53,7 @@ class Statistics:
             "version": _VERSION,
             "model": self.digest,
             "names": list(found),
+            "maxima": list(self.maxima),
         }
         lengths = [len(h.counts) for h in found.values()]
         arrays = {
@@ -61,6 +64,7 @@ class Statistics:
                 np.int64,
             ).reshape(-1, 4),
             "counts": np.concatenate([np.zeros(0, np.int64), *(h.counts for h in found.values())]),
+            **{f"maxima{index}": array for index, array in enumerate(self.maxima.values())},
         }
         with written_whole(path) as aside, aside.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]  # the stubs take the names for options
@@ -74,6 +78,7 @@ class Statistics:
             if header["format"] != "gossamer-statistics" or header["version"] != _VERSION:
                 raise ValueError("another format")
             made = cls(str(header["model"]))
+            made.maxima = {str(n): arrays[f"maxima{i}"] for i, n in enumerate(header["maxima"])}
             ends = np.cumsum(arrays["places"][:, 3])
             for name, (low, high), (zeros, exponent, first, count), end in zip(
                 header["names"], arrays["ranges"], arrays["places"], ends, strict=True
@@ -100,15 +105,38 @@ class Statistics:
                 got=self.digest,
                 advice="measure again with --calibrate",
             )
-        missing = [name for name in names if name not in self.histograms]
-        if missing:
-            raise OptionError(
-                "the statistics lack values that are to be quantised",
-                where=where,
-                got="none for " + ", ".join(missing[:3]),
-                advice="measure again with --calibrate",
-            )
+        _require(names, self.histograms, where)
         return {name: self.histograms[name] for name in names}
+
+    def maxima_of(self, names: Sequence[str], where: str) -> dict[str, npt.NDArray[np.float32]]:
+        """Those of the values called `names`. Raises OptionError."""
+        _require(names, self.maxima, where)
+        return {name: self.maxima[name] for name in names}
+
+
+def _require(names: Sequence[str], known: Mapping[str, object], where: str) -> None:
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise OptionError(
+            "the statistics lack values that are needed",
+            where=where,
+            got="none for " + ", ".join(missing[:3]),
+            advice="measure again with --calibrate",
+        )
+
+
+def measure_maxima(
+    model: ir.Model, values: Sequence[ir.Value], data: Calibration
+) -> dict[str, npt.NDArray[np.float32]]:
+    """The largest absolute value of each channel along the last axis, over all feeds, by name."""
+    found = dict[str, npt.NDArray[np.float32]]()
+
+    def count(name: str, array: npt.NDArray[np.float32], _: int) -> None:
+        top = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0, initial=0)
+        found[name] = np.maximum(found[name], top) if name in found else top
+
+    _run(model, values, data, count)
+    return found
 
 
 def measure(model: ir.Model, values: Sequence[ir.Value], data: Calibration) -> Statistics:
@@ -117,24 +145,33 @@ def measure(model: ir.Model, values: Sequence[ir.Value], data: Calibration) -> S
     One onnxruntime session gives all values at once, unless they take more than 256 MiB for one feed.
     """
     found = Statistics(model_digest(model), {str(value.name): Histogram() for value in values})
-    given = {value.name for value in model.graph.inputs}
-    for part in _parts(values, data.feeds[0]):
-        wanted = [str(value.name) for value in part if value.name not in given]
-        _measure(model, wanted, [str(v.name) for v in part if v.name in given], data, found)
+
+    def count(name: str, array: npt.NDArray[np.float32], number: int) -> None:
+        _count(found.histograms[name], name, array, number)
+
+    _run(model, values, data, count)
     return found
 
 
-def _measure(
-    model: ir.Model, wanted: Sequence[str], given: Sequence[str], data: Calibration, found: Statistics
+def _run(
+    model: ir.Model,
+    values: Sequence[ir.Value],
+    data: Calibration,
+    use: Callable[[str, npt.NDArray[np.float32], int], None],
 ) -> None:
+    """`use` is called with the name and the array of each value for each feed, and the feed's number."""
     from ..reference import open_onnx, run_opened  # onnxruntime, which most passes do not need
 
-    with ExitStack() as stack:
-        session = stack.enter_context(open_onnx(exposing(model, wanted))) if wanted else None
-        for number, feeds in enumerate(data.feeds):
-            results = run_opened(session, feeds) if session is not None else []
-            for name, array in [*zip(wanted, results, strict=True), *((n, feeds[n]) for n in given)]:
-                _count(found.histograms[name], name, np.asarray(array, np.float32), number)
+    inputs = {value.name for value in model.graph.inputs}
+    for part in _parts(values, data.feeds[0]):
+        wanted = [str(value.name) for value in part if value.name not in inputs]
+        given = [str(value.name) for value in part if value.name in inputs]
+        with ExitStack() as stack:
+            session = stack.enter_context(open_onnx(exposing(model, wanted))) if wanted else None
+            for number, feeds in enumerate(data.feeds):
+                results = run_opened(session, feeds) if session is not None else []
+                for name, array in [*zip(wanted, results, strict=True), *((n, feeds[n]) for n in given)]:
+                    use(name, np.asarray(array, np.float32), number)
 
 
 def _count(histogram: Histogram, name: str, array: npt.NDArray[np.float32], number: int) -> None:
