@@ -1,7 +1,9 @@
 """How much rounding alone may change outputs: the tolerance of exact conversions and of compiled code.
 
 Most models stay within TOLERANCE. Some amplify rounding errors; what one unit in the last place of the inputs
-does to onnxruntime's own outputs shows how much, and ROUNDINGS times that is allowed.
+does to onnxruntime's own outputs shows how much, and ROUNDINGS times that is allowed. Where a model rounds to
+integers, one bit becomes a whole step: two steps of an output's own scale are allowed, and twice what some
+inner steps do to it (`quantized/steps.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +19,22 @@ from gossamer.runtime.comparing import tensor_error
 if TYPE_CHECKING:
     from .reference import Runnable
 
-__all__ = ["ROUNDINGS", "TOLERANCE", "sensitivity"]
+__all__ = ["ROUNDINGS", "TOLERANCE", "rounding_limits", "sensitivity"]
 
 TOLERANCE = 1e-4
 """Of each output's spread."""
 ROUNDINGS = 8
 """As often as inputs, values between layers are rounded, at least."""
 Array = npt.NDArray[Any]
+
+
+def rounding_limits(model: Runnable, feeds: Mapping[str, Array], expected: Sequence[Array]) -> list[float]:
+    """For each output of `model`: how far, in spreads, results may be from `expected` by rounding alone."""
+    from .quantized.steps import step_effects
+
+    amplified = sensitivity(model, feeds, expected)
+    steps = step_effects(model, feeds)
+    return [max(TOLERANCE, ROUNDINGS * a, step) for a, step in zip(amplified, steps, strict=True)]
 
 
 def sensitivity(

@@ -17,7 +17,7 @@ from .input_shapes import apply_input_shapes
 from .loading import load_model
 from .reference import OnnxTensor, Runnable, onnx_io, run_onnx
 from .report import OutputCheck, Report
-from .rounding import ROUNDINGS, TOLERANCE, sensitivity
+from .rounding import TOLERANCE, rounding_limits
 
 __all__ = ["ExactChecker", "sample_feeds", "verify_conversion"]
 
@@ -101,13 +101,11 @@ def _exact_checks(
     source: Runnable,
     feeds: Mapping[str, Array],
 ) -> list[OutputCheck]:
-    """Compared by TOLERANCE; only where that fails, `source` is asked how far it amplifies rounding."""
+    """Compared by TOLERANCE; only where that fails, `source` is asked what it makes of rounding."""
     checks = compare_outputs(names, expected, got, TOLERANCE, stage)
     if all(check.passed for check in checks):
         return checks
-    limits = [
-        max(TOLERANCE, ROUNDINGS * moved) for moved in sensitivity(_resized(source, feeds), feeds, expected)
-    ]
+    limits = rounding_limits(_resized(source, feeds), feeds, expected)
     return [_check(*each, stage) for each in zip(names, expected, got, limits, strict=True)]
 
 

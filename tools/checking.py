@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gossamer.kernels.targets import Target
-from gossamer.passes.rounding import ROUNDINGS, TOLERANCE
+from gossamer.passes.rounding import TOLERANCE
 from gossamer.runtime.comparing import tensor_error
 from gossamer.runtime.errors import InputError, JobError
 
@@ -82,21 +82,19 @@ def compare_engines(first: Engine, second: Engine, feeds: Arrays) -> tuple[Row, 
 
 
 def require_agreement(
-    target: Target, checks: Sequence[Check], sensitivity: Callable[[], Mapping[str, float]] = dict
+    target: Target, checks: Sequence[Check], limits: Callable[[], Mapping[str, float]] = dict
 ) -> None:
     """Raises JobError naming the first output that is beyond the tolerance.
 
-    `sensitivity` gives, by output, how far onnxruntime's own result moves when the inputs change by one unit
-    in their last place. It is asked for only where an output is beyond `TOLERANCE`; eight times as much is
-    then the limit, if that is larger: rounding alone, which every layer does, explains it.
+    `limits` gives, by output, what rounding alone explains in this model (`passes/rounding.py`). It is asked
+    for only where an output is beyond `TOLERANCE`.
     """
     beyond = [(c, row) for c in checks for row in c.errors if not row["relative"] <= TOLERANCE]
     if not beyond:
         return
-    limits = sensitivity()
+    explained = limits()
     for check, row in beyond:
-        explained = limits.get(row["name"])
-        limit = TOLERANCE if explained is None else max(TOLERANCE, ROUNDINGS * explained)
+        limit = max(TOLERANCE, explained.get(row["name"], 0.0))
         if not row["relative"] <= limit:
             raise JobError(
                 f"output {row['name']} differs from onnxruntime",

@@ -232,5 +232,5 @@ def _build(front: _Front, target: Target, place: Path, options: CompileOptions, 
 
     steps(f"{target.name}: verifying")
     checks = tuple(check_artifact(place, target, front.reference))
-    require_agreement(target, checks, front.reference.sensitivity)
+    require_agreement(target, checks, front.reference.limits)
     return replace(artifact, checks=checks)

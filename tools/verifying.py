@@ -40,11 +40,11 @@ class Reference:
         outputs = run_onnx(source, self.feeds)
         self.expected: Arrays = dict(zip((o.name for o in onnx_io(source)[1]), outputs, strict=True))
 
-    def sensitivity(self) -> dict[str, float]:
-        """By output: how far it moves, in spreads, when the inputs change by one unit in the last place."""
-        from gossamer.passes.rounding import sensitivity
+    def limits(self) -> dict[str, float]:
+        """By output: how far, in spreads, rounding alone may move it."""
+        from gossamer.passes.rounding import rounding_limits
 
-        found = sensitivity(self._source, self.feeds, list(self.expected.values()))
+        found = rounding_limits(self._source, self.feeds, list(self.expected.values()))
         return dict(zip(self.expected, found, strict=True))
 
 

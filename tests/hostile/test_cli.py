@@ -442,5 +442,5 @@ def test_an_output_that_is_wrong_is_not_written(
     run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gossamer.tools.checking.TOLERANCE", -1.0)
-    monkeypatch.setattr("gossamer.tools.verifying.Reference.sensitivity", lambda self: {})
+    monkeypatch.setattr("gossamer.tools.verifying.Reference.limits", lambda self: {})
     refused(run("compile", model, "-o", out), "differs from onnxruntime", "nothing was written", code=1)

@@ -15,7 +15,7 @@ def _check(relative: float) -> Check:
 
 
 def _never() -> dict[str, float]:
-    raise AssertionError("sensitivity is not needed")
+    raise AssertionError("limits are not needed")
 
 
 def test_a_small_error_passes_without_more_runs() -> None:

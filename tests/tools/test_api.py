@@ -47,7 +47,7 @@ def test_a_failed_compilation_leaves_no_temporary_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("gossamer.tools.checking.TOLERANCE", -1.0)
-    monkeypatch.setattr("gossamer.tools.verifying.Reference.sensitivity", lambda self: {})
+    monkeypatch.setattr("gossamer.tools.verifying.Reference.limits", lambda self: {})
     with pytest.raises(JobError, match="differs from onnxruntime"):
         gossamer.compile(tiny_proto(), input_shapes=SHAPES)
     assert list(tmp_path.iterdir()) == []
