@@ -23,7 +23,7 @@ from .allocating import Allocator, Candidate, greedy
 from .levels import Level, known_levels, level_recipe
 from .sensitivity import decoded, sensitivity
 
-__all__ = ["Budget", "fit_budget"]
+__all__ = ["Budget", "first_feeds", "fit_budget", "predictions"]
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -92,7 +92,7 @@ def _measured(
     """Candidates of each layer that any level changes; the first one is the layer as it is."""
     layers = {str(layer.node.name): layer for layer in _own_layers(clean)}
     found: dict[str, list[Candidate]] = {}
-    with sensitivity(clean, list(layers.values()), _first(calibration, _SAMPLES)) as watch:
+    with sensitivity(clean, list(layers.values()), first_feeds(calibration, _SAMPLES)) as watch:
         for level in levels:
             say(f"measuring {level.name}")
             copy = clean.clone()
@@ -110,7 +110,7 @@ def _measured(
     return found
 
 
-def _first(calibration: Sequence[Feeds], samples: int) -> list[Feeds]:
+def first_feeds(calibration: Sequence[Feeds], samples: int) -> list[Feeds]:
     """Feeds from the start that hold so many samples, counted along the first axis of their first array."""
     chosen: list[Feeds] = []
     count = 0
@@ -209,13 +209,13 @@ class _Fitting:
         """The share of predictions on the calibration data that conversion changes."""
         converted, _ = convert_model(self.model, recipe, calibration=self.calibration)
         changed = [
-            _predictions(run_onnx(self.model, feeds)) != _predictions(run_onnx(converted, feeds))
+            predictions(run_onnx(self.model, feeds)) != predictions(run_onnx(converted, feeds))
             for feeds in self.calibration
         ]
         return float(np.mean(np.concatenate(changed)))
 
 
-def _predictions(outputs: Sequence[Array]) -> Array:
+def predictions(outputs: Sequence[Array]) -> Array:
     """The largest value along the last axis of the first output that has one, flat. Raises OptionError."""
     for output in outputs:
         if output.dtype.kind == "f" and output.ndim and output.shape[-1] > 1:

@@ -20,11 +20,12 @@ from pydantic import Field
 
 from gossamer.runtime.errors import OptionError
 
-from ..base import change, node_label
+from ..base import change, node_label, refuse
 from ..fuse.fuse_affine import FuseAffine
 from ..fuse.fuse_layer_norm import FuseLayerNorm
 from ..fuse.fuse_pads import FusePads
 from ..layers import Layer, LayerPass, weighted_layers
+from ..quantizing.choosing import Trials
 from ..quantizing.equalizing import equalize
 from ..quantizing.grid import Dtype
 from ..quantizing.histogram import Histogram
@@ -49,10 +50,11 @@ class Quantize(LayerPass):
     of a weight its scale. `method` chooses the range of activations, `percentile` is that method's share in
     percent. `coverage` says which values are stored as integers. `equalize` moves scales from layer to layer
     so that channels have like ranges, `smooth` from activations to weights by that power of their largest
-    values (0.5 is usual). `search` tries smaller scales of weights, `compensate` lets
-    weights make up for each other's rounding, `correct` mends the mean of outputs by the bias; the last two
-    take `samples` rows that each layer reads from the calibration data. `save` writes what was measured to
-    a file, `statistics` reads one in place of measuring.
+    values (0.5 is usual). `search` tries smaller scales of weights, `compensate` lets weights make up for
+    each other's rounding, `correct` mends the mean of outputs by the bias; the last two take `samples` rows
+    that each layer reads from the calibration data. `keep` is how many layers stay float, those whose
+    quantisation alone changes the outputs most; with `max_drop` as few as keep the share of changed
+    predictions below it. `save` writes what was measured to a file, `statistics` reads one in its place.
     """
 
     activations: Dtype = "uint8"
@@ -67,6 +69,8 @@ class Quantize(LayerPass):
     compensate: bool = False
     correct: bool = False
     samples: Annotated[int, Field(ge=16, le=65536)] = 2048
+    keep: Annotated[int, Field(ge=0)] = 0
+    max_drop: Annotated[float, Field(ge=0, lt=1)] | None = None
     statistics: Path | None = None
     save: Path | None = None
     stage: ClassVar[str] = "compress"
@@ -104,12 +108,26 @@ class Quantize(LayerPass):
         saved = Statistics.load(self.statistics) if self.statistics is not None else None
         maxima = self._smooth(model, users, saved, report)
         plan = self._planned(model, found, users, saved, maxima)
+        if kept := self._kept_float(model, plan, users):
+            for layer in (each for each in users if each.weight in kept):
+                refuse(report, layer.node, "it is among the layers that quantisation hurts most")
+            users = [each for each in users if each.weight not in kept]
         stored = plan.carry_out(model, users)
-        for layer in found:
+        for layer in (each for each in found if each.weight not in kept):
             tensor = layer.weight.const_value
             assert tensor is not None
             kind = "one scale for each output" if self.at(layer.node).per_channel else "one scale"
             change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored[str(layer.weight.name)])
+
+    def _kept_float(self, model: ir.Model, plan: Plan, users: list[Layer]) -> set[ir.Value]:
+        """Weights that stay as they are."""
+        data = self.context.calibration
+        if data is None or not (self.keep or self.max_drop is not None):
+            return set()
+        trials = Trials(model, plan, users, data.feeds)
+        order = trials.order(self.context.each)
+        count = self.keep if self.max_drop is None else trials.least_kept(order, self.max_drop)
+        return {layer.weight for layer in order[:count]}
 
     def _smooth(
         self, model: ir.Model, users: list[Layer], saved: Statistics | None, report: PassReport
