@@ -19,6 +19,7 @@ from .catalog import pass_names as pass_names
 from .context import Context
 from .input_shapes import apply_input_shapes
 from .naming import name_everything
+from .quantized.checking import check_quantization
 from .recipe import Recipe
 from .report import OutputCheck, PassReport, Report
 
@@ -68,6 +69,7 @@ def _run_stages(
     passes: Sequence[Pass], model: ir.Model, steps: _Steps, check_with: Feeds | None
 ) -> tuple[list[PassReport], list[OutputCheck]]:
     """The clean model shows whether the options of all further passes fit it, before any of them works."""
+    check_quantization(model)
     clean = sum(step.stage == "clean" for step in passes)
     steps.keep_source = any(step.compares for step in passes)
     reports, checks = list[PassReport](), list[OutputCheck]()

@@ -19,6 +19,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from ..base import Pass, change, refuse
 from ..naming import functions_aside, name_everything
 from ..quantized.canonical import bring_to_form
+from ..quantized.checking import check_quantization
 from ..quantized.registry import rewrite_for
 from ..quantized.writing import Refused, Writer
 from ..report import PassReport
@@ -42,6 +43,8 @@ class FuseQdq(Pass):
         if model.opset_imports.get("", 0) < _LEAST_OPSET:
             report.notes.append(f"nothing done below opset {_LEAST_OPSET}")
             return
+        infer_shapes(model)
+        check_quantization(model)  # again, since more is known of shapes and constants now
         _rewrite_operators(model, report)
         bring_to_form(model.graph, report)
         with functions_aside(model):

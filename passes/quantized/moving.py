@@ -25,12 +25,14 @@ WORDS = BYTES | {ir.DataType.INT16, ir.DataType.UINT16}
 @dataclass(frozen=True)
 class Movement:
     """`types`: integers that ONNX and onnxruntime have the operator for. `inputs`: how many of the node's
-    inputs are data, 0 for all. `fits` says whether this node is one."""
+    inputs are data, 0 for all. `fits` says whether this node is one. `ordered`: it compares, so that scales
+    must be known to be positive."""
 
     axis: AxisRule
     types: frozenset[ir.DataType]
     inputs: int = 1
     fits: Callable[[ir.Node], bool] = lambda node: True
+    ordered: bool = False
 
 
 _MOVEMENTS: dict[str, Movement] = {}
@@ -41,13 +43,14 @@ def moves(
     words: bool = False,
     inputs: int = 1,
     fits: Callable[[ir.Node], bool] = lambda node: True,
+    ordered: bool = False,
 ) -> Callable[[AxisRule], AxisRule]:
-    """Declares that these operators move data; `words`: that of 16 bits too."""
+    """Declares that these operators move data; `words`: that of 16 bits too; the rest as of Movement."""
 
     def register(axis: AxisRule) -> AxisRule:
         for operator in operators:
             assert operator not in _MOVEMENTS, operator
-            _MOVEMENTS[operator] = Movement(axis, WORDS if words else BYTES, inputs, fits)
+            _MOVEMENTS[operator] = Movement(axis, WORDS if words else BYTES, inputs, fits, ordered)
         return axis
 
     return register

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from gossamer.runtime.errors import ModelError
 
 from ..low_rank.constants import add_constant, drop_unused
+from .checking import Linear, check_linear
 
 __all__ = ["Refused", "Writer", "constant_of", "drop_unread"]
 
@@ -121,6 +122,8 @@ class Writer:
         name: str,
     ) -> ir.Value:
         x, scale, zero = operands
+        integers = x.dtype if operator == "DequantizeLinear" else zero.dtype if zero is not None else None
+        check_linear(Linear(self.node, x, scale, zero, integers, axis, block_size))
         attributes = {"axis": axis, **({"block_size": block_size} if block_size else {})}
         if not block_size:
             scale = self._scalar(scale)

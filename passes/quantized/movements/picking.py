@@ -48,13 +48,13 @@ def _is_nearest(node: ir.Node) -> bool:
 
 @moves("Resize", fits=_is_nearest)
 @moves("DepthToSpace", "SpaceToDepth")
-@moves("MaxPool", "ReduceMax", fits=_keeps_one_output)
+@moves("MaxPool", "ReduceMax", fits=_keeps_one_output, ordered=True)
 def selected_axis(node: ir.Node, axis: int) -> int | None:
     """Nobody has needed scales along an axis here. Maxima commute since scales are positive."""
     return None
 
 
-@moves("Max", inputs=0)
+@moves("Max", inputs=0, ordered=True)
 def larger_axis(node: ir.Node, axis: int) -> int | None:
     """Operands may be spread over each other."""
     return None

@@ -40,6 +40,8 @@ def rewrite_reduce_mean(writer: Writer) -> ir.Value:
 @rewrites("QLinearConcat")
 def rewrite_concat(writer: Writer) -> ir.Value:
     """(Y_scale, Y_zero_point, then X, x_scale, x_zero_point of each part)"""
+    if len(writer.node.inputs) % 3 != 2:
+        writer.needed(len(writer.node.inputs))
     parts = [
         writer.dequantize(writer.needed(i), writer.needed(i + 1), writer.input(i + 2))
         for i in range(2, len(writer.node.inputs), 3)

@@ -30,6 +30,8 @@ def move_integers(node: ir.Node) -> str:
     given = _common([parameters_of(source) for source in sources])
     if given.dtype not in movement.types:
         raise Refused(f"it has no form for {given.dtype.name.lower()}")
+    if movement.ordered and given.values() is None:
+        raise Refused("its scale, known only at run time, may be negative")
     moved = _moved_parameters(node, movement, given)
     before = [source for source in sources if source is not None]
     _move(Writer(node), before, given, moved)

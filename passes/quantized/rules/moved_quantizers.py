@@ -24,6 +24,8 @@ def move_quantizer(node: ir.Node) -> str:
         return ""
     if not given.per_tensor or given.dtype not in movement.types:
         raise Refused(f"stays behind {source.op_type} {source.name}, which has no form for its integers")
+    if movement.ordered and given.values() is None:
+        raise Refused(f"stays behind {source.op_type} {source.name}: its scale may be negative")
     quantizers = [_quantizer(value, given) for value in source.outputs]
     inputs = list(source.inputs)
     writer = Writer(source)
