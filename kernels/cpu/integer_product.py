@@ -113,7 +113,8 @@ class IntegerProduct(Kernel):
 class Work:
     """The code for one image and group.
 
-    `activations` replaces the source: a copy of what lies from the element `origin` on.
+    `activations` replaces the source: a copy of what lies from the element `origin` on; `panels` replaces the
+    weights likewise.
     """
 
     kernel: IntegerProduct
@@ -123,6 +124,8 @@ class Work:
     g: Any
     activations: Pointer | None = None
     origin: Any = 0
+    panels: Pointer | None = None
+    panels_origin: Any = 0
 
     @property
     def _whole(self) -> int:
@@ -191,7 +194,7 @@ class Work:
         start: Any = sum(i * s for i, s in place)
         at = b.let(start - self.origin, "from")
         panel = (self.g * k.strips + strip) * (k.depth * k.dot.lanes * k.dot.depth)
-        self._taps(tile, wide, at, b.let(panel, "w"), list(reach.taps), steps, pitch)
+        self._taps(tile, wide, at, b.let(panel - self.panels_origin, "w"), list(reach.taps), steps, pitch)
 
     def _taps(
         self,
@@ -231,7 +234,8 @@ class Work:
 
     def _steps(self, tile: RegisterTile, wide: int, at: Any, w: Any, count: int, pitch: int) -> None:
         k, b, dot = self.kernel, self.b, self.kernel.dot
-        source, weights = self.activations or self.pointers[id(k.source)], self.pointers[id(k.weights)]
+        source = self.activations or self.pointers[id(k.source)]
+        weights = self.panels or self.pointers[id(k.weights)]
         _, row, column = k.reach.steps
         places = [at + (r // wide * row + r % wide * column) for r in range(tile.rows)]
         spread = [dot.broadcasts(b, source, place, count) for place in places]

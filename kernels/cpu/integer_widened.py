@@ -19,6 +19,8 @@ __all__ = ["WidenedProduct", "widens"]
 
 _CHUNK = 16  # elements that are widened at once
 _SHARE = 8  # part of the second cache that a block may fill
+_ENOUGH = 4  # tiles
+_ALIGNED = 64  # bytes
 
 
 def widens(reach: Reach, reads: str) -> bool:
@@ -50,33 +52,55 @@ class WidenedProduct(IntegerProduct):
         fitting = (most - self._elements(1)) // max(1, self.reach.steps[1]) + 1
         return min(max(1, fitting // height), -(-self.reach.pixels[1] // height)) * height
 
+    def _panel(self, width: int) -> int:
+        """Weights of so many vectors of outputs."""
+        return self.depth * width * self.dot.lanes * self.dot.depth
+
+    def _copies_weights(self, isa: Isa) -> bool:
+        """Whether enough tiles read a panel of weights that widening it in scratch pays."""
+        tiles = self._rows(isa) // self.tile[0] * -(-self.reach.pixels[2] // self.tile[1])
+        return self.dot.weight_dtype == "int8" and tiles >= _ENOUGH
+
+    def _beyond(self, isa: Isa) -> int:
+        """Bytes of scratch before the panel of weights."""
+        return -(-2 * (self._elements(self._rows(isa)) + _CHUNK) // _ALIGNED) * _ALIGNED
+
     def scratch_bytes(self, isa: Isa) -> int:
-        return 2 * (self._elements(self._rows(isa)) + _CHUNK)
+        weights = 2 * (self._panel(self.tile[2]) + _CHUNK) if self._copies_weights(isa) else 0
+        return self._beyond(isa) + weights
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         assert scratch is not None
-        images, pixel_rows, _ = self.reach.pixels
         rows = self._rows(b.isa)
-        height, blocks = self.tile[0], -(-pixel_rows // rows)
+        height, blocks = self.tile[0], -(-self.reach.pixels[1] // rows)
         wide = b.retyped(scratch, "int16")
-        with b.each(images) as n, b.each(self.reach.groups) as g:
+        panels = b.retyped(scratch, "int16", self._beyond(b.isa)) if self._copies_weights(b.isa) else None
+        with b.each(self.reach.pixels[0]) as n, b.each(self.reach.groups) as g:
             for first, width, count in tile_runs(self.strips, self.tile[2]):
                 with b.split_grid(blocks, count) as (block, column, here):
                     start = n * self.reach.steps[0] + g * self.reach.group
                     start = b.let(start + block * (rows * self.reach.steps[1]), "start")
-                    self._widen(b, pointers[id(self.source)], wide, start, block * rows, rows)
-                    work = Work(self, b, pointers, n, g, wide, start)
+                    _widen(b, pointers[id(self.source)], wide, start, self._left(b, block * rows, rows))
+                    work = Work(self, b, pointers, n, g, wide, start, panels)
                     with b.loop(here, column) as t:
                         strip = b.let(t * width + first, "strip")
+                        if panels is not None:
+                            place = b.let((g * self.strips + strip) * self._panel(1), "panel")
+                            _widen(b, pointers[id(self.weights)], panels, place, int32(self._panel(width)))
+                            work.panels_origin = place
                         work.panel(strip, width, b.let(block * (rows // height)), rows // height)
 
-    def _widen(self, b: Builder, source: Pointer, wide: Pointer, start: Any, y: Any, rows: int) -> None:
-        """Elements from `start` on to int16, for `rows` rows of pixels from the row `y` or those left."""
+    def _left(self, b: Builder, y: Any, rows: int) -> Any:
+        """Elements of `rows` rows of pixels from the row `y`, or of those that are left."""
         left = self._elements(self.reach.pixels[1]) - y * self.reach.steps[1]
-        count = b.let(tir.min(int32(self._elements(rows)), left), "count")
-        chunks = b.let(tir.truncdiv(count, int32(_CHUNK)), "chunks")
-        with b.loop(chunks) as i:
-            at = b.let(i * _CHUNK)
-            b.store(wide, at, tir.Cast(f"int16x{_CHUNK}", source.load(start + at, _CHUNK)))
-        with b.loop(b.let(count - chunks * _CHUNK), b.let(chunks * _CHUNK)) as i:
-            b.store(wide, i, tir.Cast("int16", source.load(start + i)))
+        return b.let(tir.min(int32(self._elements(rows)), left), "count")
+
+
+def _widen(b: Builder, source: Pointer, wide: Pointer, start: Any, count: Any) -> None:
+    """`count` elements from `start` on to int16."""
+    chunks = b.let(tir.truncdiv(count, int32(_CHUNK)), "chunks")
+    with b.loop(chunks) as i:
+        at = b.let(i * _CHUNK)
+        b.store(wide, at, tir.Cast(f"int16x{_CHUNK}", source.load(start + at, _CHUNK)))
+    with b.loop(b.let(count - chunks * _CHUNK), b.let(chunks * _CHUNK)) as i:
+        b.store(wide, i, tir.Cast("int16", source.load(start + i)))

@@ -22,16 +22,14 @@ _PACKS = {
 
 def narrow(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high: int) -> Iterator[tuple[int, Any]]:
     """(elements, vector of `dtype`) of the vectors one after another, clamped to `low` … `high`."""
-    lanes = lanes_of(vectors[0])
-    if b.isa.target.family != "x86":
-        for value in vectors:
-            clamped = tir.min(tir.max(value, constant(low, "int32", lanes)), constant(high, "int32", lanes))
-            yield lanes, tir.Cast(f"{dtype}x{lanes}", clamped)
-        return
-    for start in range(0, len(vectors), 4):
-        part = vectors[start : start + 4]
-        many = len(part) * lanes
-        yield many, _clamped(b.hold(_packed(part, dtype, lanes)), dtype, low, high, many)
+    lanes, start = lanes_of(vectors[0]), 0
+    while start < len(vectors):
+        left = len(vectors) - start
+        count = min(4, left) if b.isa.target.family == "x86" else next(n for n in (4, 2, 1) if n <= left)
+        many = count * lanes
+        packed = _packed(b, vectors[start : start + count], dtype, lanes)
+        yield many, _clamped(b.hold(packed), dtype, low, high, many)
+        start += count
 
 
 def packed_within(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high: int) -> Any:
@@ -40,29 +38,44 @@ def packed_within(b: Builder, vectors: Sequence[Any], dtype: str, low: int, high
     Of vectors of 4 elements that is one after another; it is what x86 does with longer ones.
     """
     lanes = lanes_of(vectors[0])
-    if b.isa.target.family != "x86":
-        assert lanes == 4, lanes
-        return next(narrow(b, [tir.Shuffle(list(vectors), [int32(i) for i in range(16)])], dtype, low, high))[
-            1
-        ]
-    return _clamped(b.hold(_in_turns(list(vectors), dtype, lanes)), dtype, low, high, 4 * lanes)
+    return _clamped(b.hold(_in_turns(b, vectors, dtype, lanes)), dtype, low, high, 4 * lanes)
 
 
-def _in_turns(vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
-    words, octets = _PACKS[lanes]
-    half = [
-        tir.call_llvm_pure_intrin(f"int16x{2 * lanes}", f"llvm.x86.{words}", *vectors[i : i + 2])
-        for i in (0, 2)
+def _in_turns(b: Builder, vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
+    """Four vectors as one of `dtype`, 4 elements of each within every 128 bits."""
+    half = [_saturated(b, vectors[i], vectors[i + 1], "int16", lanes) for i in (0, 2)]
+    return _saturated(b, half[0], half[1], dtype, 2 * lanes)
+
+
+def _saturated(b: Builder, low: Any, high: Any, dtype: str, lanes: int) -> Any:
+    """Two vectors of `lanes` integers as one of `dtype`, of half the bits."""
+    family, both = b.isa.target.family, f"{dtype}x{2 * lanes}"
+    if family == "x86":
+        words, octets = _PACKS[lanes if dtype == "int16" else lanes // 2]
+        name = words if dtype == "int16" else octets[dtype]
+        return tir.call_llvm_pure_intrin(both, f"llvm.x86.{name}", low, high)
+    assert 2 * lanes * int(dtype.lstrip("uint")) == 128, (dtype, lanes)
+    if family == "wasm":
+        name = f"{'unsigned' if dtype == 'uint8' else 'signed'}.v{2 * lanes}i{64 // lanes}"
+        return tir.call_llvm_pure_intrin(both, f"llvm.wasm.narrow.{name}", low, high)
+    one = {"arm64": {"uint8": "sqxtun"}, "arm": {"uint8": "vqmovnsu"}}[family].get(dtype)
+    name = one or {"arm64": "sqxtn", "arm": "vqmovns"}[family]
+    prefix = {"arm64": "llvm.aarch64.neon", "arm": "llvm.arm.neon"}[family]
+    halves = [
+        tir.call_llvm_pure_intrin(f"{dtype}x{lanes}", f"{prefix}.{name}.v{lanes}i{64 // lanes}", part)
+        for part in (low, high)
     ]
-    return tir.call_llvm_pure_intrin(f"{dtype}x{4 * lanes}", f"llvm.x86.{octets[dtype]}", *half)
+    return tir.Shuffle(halves, [int32(i) for i in range(2 * lanes)])
 
 
-def _packed(vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
+def _packed(b: Builder, vectors: Sequence[Any], dtype: str, lanes: int) -> Any:
     """At most four vectors as one: packs work within 128 bits, so words are put in order afterwards."""
-    packed = _in_turns([vectors[min(i, len(vectors) - 1)] for i in range(4)], dtype, lanes)
+    packed = _in_turns(b, [vectors[min(i, len(vectors) - 1)] for i in range(4)], dtype, lanes)
     blocks, count = lanes // 4, len(vectors)
     if blocks == 1 and count == 4:
         return packed
+    if blocks == 1:
+        return tir.Shuffle([packed], [int32(i) for i in range(4 * count)])
     order = [int32(block * 4 + which) for which in range(count) for block in range(blocks)]
     mixed = tir.Shuffle([tir.reinterpret(f"int32x{lanes}", packed)], order)
     return tir.reinterpret(f"{dtype}x{count * lanes}", mixed)
