@@ -226,4 +226,5 @@ class _Work:
         ]
         q = finish.requantize
         integers = [b.hold(q.integers(b, value, dot.lanes)) for value in values]
-        b.store(self.pointers[id(k.out)], spot.at, packed_within(b, integers, q.dtype, q.low, q.high))
+        packed = b.hold(packed_within(b, integers, q.dtype, q.low, q.high))
+        b.store(self.pointers[id(k.out)], spot.at, finish.looked_up(b, self.pointers, packed))

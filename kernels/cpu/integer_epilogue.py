@@ -1,7 +1,7 @@
 """What an integer kernel does with its int32 sums: scale, epilogue tree, round, pack into bytes, store.
 
-    y = tree(sum · scale[m] + addend[m])            stored as float32, or
-    q = clamp(round half to even(y · inverse) + zero point)
+y = tree(sum · scale[m] + addend[m])            stored as float32, or
+q = clamp(round half to even(y · inverse) + zero point)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tvm import tirx as tir
 
 from .arithmetic import maximum, minimum
 from .builder import Builder, Pointer, constant, int32, lanes_of
+from .byte_lookup import look_up
 from .epilogue import Accumulator
 from .float_rounding import nearest_integers
 from .lazy import Elementwise, Fill, Lazy, Leaf, Scope, leaves, sharing
@@ -67,23 +68,28 @@ class Finish:
     """`scale` and `addend` are packed rows (float32, whole vectors for each group) of one value per output.
 
     `tree` computes the result from an Accumulator. Its leaves are single values, one per channel, or tensors
-    that lie as the result does.
+    that lie as the result does. With a `table` (`byte_lookup.py`) the bytes are looked up before they are
+    stored, and `dtype` is that of the result.
     """
 
     scale: Tensor
     addend: Tensor | None
     tree: Lazy
     requantize: Requantize | None
+    table: Tensor | None = None
+    dtype: str = ""
 
     @property
     def tensors(self) -> list[Tensor]:
         """What is read."""
         own = [self.scale] + ([self.addend] if self.addend is not None else [])
+        own += [self.table] if self.table is not None else []
         return [*own, *leaves(self.tree)]
 
     def key(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
         """All that the code depends on, where `tensors` are the kernel's."""
-        return (self.addend is not None, self.tree.key, self.requantize, sharing(tensors, self.tree))
+        own = (self.addend is not None, self.requantize, self.table is not None, self.dtype)
+        return (*own, self.tree.key, sharing(tensors, self.tree))
 
     def store(
         self,
@@ -106,8 +112,16 @@ class Finish:
         integers = [b.hold(q.integers(b, v, lanes)) for v in vectors]
         first = 0
         for many, value in narrow(b, integers, q.dtype, q.low, q.high):
+            value = self.looked_up(b, pointers, value)
             store_elements(b, target, spot.at + first, value, min(many, keep - first))
             first += many
+
+    def looked_up(self, b: Builder, pointers: dict[int, Pointer], value: Any) -> Any:
+        """A vector of rounded bytes as it is stored."""
+        if self.table is None:
+            return value
+        found = look_up(b, pointers[id(self.table)], value)
+        return tir.reinterpret(f"{self.dtype}x{lanes_of(found)}", found)
 
     def value(self, b: Builder, pointers: dict[int, Pointer], sums: Any, spot: Spot, out: Tensor) -> Any:
         """The tree's value for one vector of sums, before the last rounding."""

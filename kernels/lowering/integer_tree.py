@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu.byte_lookup import has_lookup, lookup_cost, stored_table
 from ..cpu.epilogue import Accumulator
 from ..cpu.integer_epilogue import Finish, Requantize
-from ..cpu.lazy import Elementwise, Fill, Lazy
+from ..cpu.lazy import Elementwise, Fill, Lazy, weight_of
 from ..cpu.tensor import Tensor
+from .byte_tables import byte_table, rounded_before
 from .state import Lowering
 
 __all__ = ["Sums", "finish_at_run_time", "finish_of"]
@@ -29,6 +31,9 @@ class Sums:
 
 def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -> Finish:
     """`packed(row)` lays one value per output out as the kernel reads it."""
+    table, dtype = None, tree.dtype
+    if (found := _tabulated(state, name, tree)) is not None:
+        table, tree = found
     requantize, rest = _last_rounding(tree)
     scale, addend = sums.scale, sums.addend
     if requantize is not None and isinstance(rest, Accumulator):
@@ -42,7 +47,19 @@ def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -
         None if addend is None else state.pool.add(f"{name}.addend", packed(addend).astype(np.float32)),
         _rounded_inside(rest, {}),
         requantize,
+        table,
+        dtype if table is not None else "",
     )
+
+
+def _tabulated(state: Lowering, name: str, tree: Lazy) -> tuple[Tensor, Lazy] | None:
+    """(table, the rounding that it begins with) where looking up is less work than computing."""
+    inner = rounded_before(tree) if has_lookup(state.isa) else None
+    if inner is None or weight_of(tree) - weight_of(inner) <= lookup_cost(state.isa):
+        return None
+    entries = byte_table(tree, inner)
+    assert entries is not None
+    return state.pool.add(f"{name}.table", stored_table(state.isa, entries), "table of bytes"), inner
 
 
 def finish_at_run_time(tree: Lazy, scale: Tensor) -> Finish:
