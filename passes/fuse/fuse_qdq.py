@@ -50,6 +50,7 @@ class FuseQdq(Pass):
         with functions_aside(model):
             RemoveUnusedNodesPass()(model)
         RemoveUnusedOpsetsPass()(model)
+        name_everything(model)
         infer_shapes(model)
         report.matched = len(report.changed) + len(report.refused)
         if report.matched:
