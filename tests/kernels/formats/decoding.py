@@ -14,11 +14,13 @@ from gossamer.kernels.formats.base import FUNCTION_OPSET, Array
 __all__ = ["decode_with_onnxruntime"]
 
 
-def decode_with_onnxruntime(kind: Format, parts: Mapping[str, Array], rank: int) -> Array:
+def decode_with_onnxruntime(
+    kind: Format, parts: Mapping[str, Array], rank: int, element: int = onnx.TensorProto.FLOAT
+) -> Array:
     """What the checked function of `kind` gives for `parts`: an array of `rank` axes."""
     initializers = [onnx.numpy_helper.from_array(parts[name], name) for name in kind.parts]
     node = onnx.helper.make_node(kind.operator, list(kind.parts), ["W"], domain=DOMAIN)
-    info = onnx.helper.make_tensor_value_info("W", 1, [None] * rank)
+    info = onnx.helper.make_tensor_value_info("W", element, [None] * rank)
     model = onnx.helper.make_model(
         onnx.helper.make_graph([node], "g", [], [info], initializers),
         functions=[ir.to_proto(kind.function())],
