@@ -258,6 +258,19 @@ def _quantize_dequantize(b: Builder, values: list[Any], options: Options, dtype:
     return (x - _like(1.5 * 2**23 - options["shift"], x)) * _like(options["scale"], x)
 
 
+def _rounded_clip(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    x = b.hold(maximum(values[0], _like(options["low"], values[0])))
+    return tir.nearbyint(minimum(x, _like(options["high"], x)))
+
+
+def _weighted_sum(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+    total: Any = _like(options["constant"], cast(values[-1], "float32"))
+    for value, factor in zip(reversed(values), reversed(options["factors"]), strict=True):
+        x = cast(value, "float32")
+        total = b.hold(b.isa.multiply_add(x, _like(factor, x), total))
+    return total
+
+
 def _shift(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     operation = tir.shift_left if options["direction"] == "LEFT" else tir.shift_right
     return operation(*_match(values))
@@ -325,6 +338,7 @@ FUNCTIONS: dict[str, Function] = {
     "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),
+    "RoundedClip": Function(_rounded_clip, 3),  # not an operator: whole numbers within limits
     "Selu": Function(_selu, 20),
     "Shrink": Function(_shrink, 3),
     "Sigmoid": _polynomial(vm.sigmoid, 15),
@@ -341,6 +355,7 @@ FUNCTIONS: dict[str, Function] = {
     "ThresholdedRelu": Function(
         lambda b, v, o, d: tir.Select(v[0] > _like(o.get("alpha", 1.0), v[0]), v[0], _like(0, v[0]))
     ),
+    "WeightedSum": Function(_weighted_sum, 2),  # not an operator: of any types, by constant factors
     "Where": Function(_where),
     "Xor": _binary(_xor),
 }

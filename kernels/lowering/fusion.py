@@ -119,15 +119,15 @@ class _Growth:
         if value in self.trees:
             return self.trees[value]
         state = self.state
-        if value not in state.values and value not in state.arrays:
-            return None  # not computed yet
-        integers = self._integers(value)
+        integers = self._integers(value)  # which may be there before the node that makes floats of them
         if integers is not None:
             found.append(integers)
             assert self.strides is not None
             stored = Leaf(_laid_out(state, state.lazy(integers.integers), self.strides))
             parameters = _fills(integers.scale, integers.zero_point)
             return Elementwise("Dequantize", (stored, *parameters), "float32")
+        if value not in state.values and value not in state.arrays:
+            return None  # not computed yet
         operand = state.lazy(value)
         readable = isinstance(operand, Leaf) and operand.dtype == "float32" and self.fits(operand.tensor)
         return operand if readable or isinstance(operand, Fill) else None

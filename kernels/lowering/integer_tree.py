@@ -12,6 +12,7 @@ from ..cpu.epilogue import Accumulator
 from ..cpu.integer_epilogue import Finish, Requantize
 from ..cpu.lazy import Elementwise, Fill, Lazy, weight_of
 from ..cpu.tensor import Tensor
+from .affine_epilogue import affine
 from .byte_tables import byte_table, rounded_before
 from .state import Lowering
 
@@ -36,7 +37,13 @@ def finish_of(state: Lowering, name: str, tree: Lazy, sums: Sums, packed: Any) -
         table, tree = found
     requantize, rest = _last_rounding(tree)
     scale, addend = sums.scale, sums.addend
-    if requantize is not None and isinstance(rest, Accumulator):
+    total = None if requantize is None else affine(rest, _last_rounding)
+    if requantize is not None and total is not None and total.most(1 / requantize.inverse) < _ROUNDED:
+        scale = scale.astype(np.float32) / np.float32(total.unit)
+        addend = None if addend is None else addend / total.unit
+        rest = total.tree(1 / requantize.inverse, requantize.zero_point)
+        requantize = replace(requantize, inverse=1.0, zero_point=0, bounded=True)
+    elif requantize is not None and isinstance(rest, Accumulator):
         # in float32 and in this order, as onnxruntime computes it: the same ties are rounded the same way
         scale = scale.astype(np.float32) / np.float32(1.0 / requantize.inverse)
         addend = None if addend is None else addend * requantize.inverse
