@@ -231,8 +231,8 @@ class Builder:
             yield row, start, self.let(end - start, "columns")
 
     def _close(self) -> Any:
-        block = self._blocks.pop()
-        return block[0] if len(block) == 1 else tir.SeqStmt(block or [tir.Evaluate(int32(0))])
+        block = self._blocks.pop() or [tir.Evaluate(int32(0))]
+        return block[0] if len(block) == 1 else tir.SeqStmt(block)
 
     def finish(self) -> Any:
         """The finished PrimFunc."""
