@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -24,16 +24,17 @@ from ..base import change, node_label, refuse
 from ..fuse.fuse_affine import FuseAffine
 from ..fuse.fuse_layer_norm import FuseLayerNorm
 from ..fuse.fuse_pads import FusePads
-from ..layers import Layer, LayerPass, weighted_layers
+from ..layers import LAYER_TYPES, Layer, LayerPass, weighted_layers
 from ..quantizing.choosing import Trials
+from ..quantizing.dynamic import make_dynamic
 from ..quantizing.equalizing import equalize
-from ..quantizing.grid import Dtype
+from ..quantizing.grid import Dtype, Grid
 from ..quantizing.histogram import Histogram
 from ..quantizing.placement import Coverage, place
 from ..quantizing.plan import Activations, Plan
 from ..quantizing.ranges import Method
 from ..quantizing.refusing import refusal
-from ..quantizing.rounding import Rounding, round_weight
+from ..quantizing.rounding import Rounded, Rounding, round_weight
 from ..quantizing.smoothing import smooth, smoothed_values
 from ..quantizing.statistics import Statistics, measure, measure_maxima
 from ..report import PassReport
@@ -41,22 +42,27 @@ from ..shapes import infer_shapes
 
 __all__ = ["Quantize"]
 
+Weighted = Literal["Conv", "Gemm", "MatMul"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize(LayerPass):
-    """Static int8: ranges of activations are measured on calibration data.
+    """Static int8, by ranges that are measured on calibration data, or `dynamic`, by those of each run.
 
-    `activations` is the integers' type, `symmetric` puts zero in its middle; `per_channel` gives each output
-    of a weight its scale. `method` chooses the range of activations, `percentile` is that method's share in
-    percent. `coverage` says which values are stored as integers. `equalize` moves scales from layer to layer
-    so that channels have like ranges, `smooth` from activations to weights by that power of their largest
-    values (0.5 is usual). `search` tries smaller scales of weights, `compensate` lets weights make up for
-    each other's rounding, `correct` mends the mean of outputs by the bias; the last two take `samples` rows
-    that each layer reads from the calibration data. `keep` is how many layers stay float, those whose
-    quantisation alone changes the outputs most; with `max_drop` as few as keep the share of changed
-    predictions below it. `save` writes what was measured to a file, `statistics` reads one in its place.
+    `layers` are operators: all three, for dynamic ones without Conv unless it is named. `activations` is the
+    integers' type, `symmetric` puts zero in its middle; `per_channel` gives each output of a weight its
+    scale. `method` chooses the range of activations, `percentile` is that method's share in percent.
+    `coverage` says which values are stored as integers. `equalize` moves scales from layer to layer so that
+    channels have like ranges, `smooth` from activations to weights by that power of their largest values (0.5
+    is usual). `search` tries smaller scales of weights, `compensate` lets weights make up for each other's
+    rounding, `correct` mends the mean of outputs by the bias; the last two take `samples` rows that each
+    layer reads from the calibration data. `keep` is how many layers stay float, those whose quantisation
+    alone changes the outputs most; with `max_drop` as few as keep the share of changed predictions below it.
+    `save` writes what was measured to a file, `statistics` reads one in its place.
     """
 
+    dynamic: bool = False
+    layers: tuple[Weighted, ...] | None = None
     activations: Dtype = "uint8"
     symmetric: bool = False
     per_channel: bool = True
@@ -81,6 +87,8 @@ class Quantize(LayerPass):
     def check(self, model: ir.Model) -> None:
         """There must be data, and names that exist."""
         super().check(model)
+        if self.dynamic:
+            return
         if self.context.calibration is None and self.statistics is None:
             raise OptionError(
                 "static quantisation measures ranges on sample inputs",
@@ -98,11 +106,37 @@ class Quantize(LayerPass):
         layers = weighted_layers(model)
         self.check_names(layers)
         report.matched = len(layers)
-        found = self.chosen(layers, report, lambda at: refusal(at, model, self.at(at.node).skip), "quantised")
+        found = self.chosen(layers, report, lambda at: self._refusal(at, model), "quantised")
         weights = {layer.weight for layer in found}
         users = [layer for layer in layers if layer.weight in weights]
         if not users:
             return
+        kept = set[ir.Value]()
+        if self.dynamic:
+            stored = make_dynamic(model, users, self._rounded(model, found, None))
+        else:
+            stored, kept = self._static(model, found, users, report)
+        for layer in (each for each in found if each.weight not in kept):
+            tensor = layer.weight.const_value
+            assert tensor is not None
+            kind = "one scale for each output" if self.at(layer.node).per_channel else "one scale"
+            change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored[str(layer.weight.name)])
+
+    def _refusal(self, layer: Layer, model: ir.Model) -> str:
+        kinds = self.layers or (("Gemm", "MatMul") if self.dynamic else LAYER_TYPES)
+        own = self.at(layer.node)
+        if not own.skip and layer.node.op_type not in kinds:
+            return f"the recipe quantises {', '.join(kinds)} only"
+        if text := refusal(layer, model, own.skip):
+            return text
+        attributes = layer.node.attributes
+        scaled = any(attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+        return "it has an alpha or beta" if self.dynamic and scaled else ""
+
+    def _static(
+        self, model: ir.Model, found: list[Layer], users: list[Layer], report: PassReport
+    ) -> tuple[dict[str, int], set[ir.Value]]:
+        """Bytes stored by the name of each weight, and the weights that stay float."""
         if self.equalize:
             report.notes.append(f"{equalize(model, users)} pairs of layers were equalised")
         saved = Statistics.load(self.statistics) if self.statistics is not None else None
@@ -112,12 +146,7 @@ class Quantize(LayerPass):
             for layer in (each for each in users if each.weight in kept):
                 refuse(report, layer.node, "it is among the layers that quantisation hurts most")
             users = [each for each in users if each.weight not in kept]
-        stored = plan.carry_out(model, users)
-        for layer in (each for each in found if each.weight not in kept):
-            tensor = layer.weight.const_value
-            assert tensor is not None
-            kind = "one scale for each output" if self.at(layer.node).per_channel else "one scale"
-            change(report, layer.node, f"int8, {kind}", tensor.nbytes, stored[str(layer.weight.name)])
+        return plan.carry_out(model, users), kept
 
     def _kept_float(self, model: ir.Model, plan: Plan, users: list[Layer]) -> set[ir.Value]:
         """Weights that stay as they are."""
@@ -155,12 +184,16 @@ class Quantize(LayerPass):
         how = Activations(self.activations, self.symmetric, self.method, self.percentile, self.coverage)
         placement = place(model, [layer.node for layer in users], self.coverage)
         plan = Plan(how, self._histograms(model, list(placement.readers), saved, maxima))
-        grids = how.grids(placement, plan.histograms)
-        names = [node_label(layer.node) for layer in found]
-        rounded = self.context.map(round_weight, self._work(model, found, grids), names)
-        for layer, each in zip(found, rounded, strict=True):
-            plan.weights[str(layer.weight.name)] = each
+        plan.weights = self._rounded(model, found, how.grids(placement, plan.histograms))
         return plan
+
+    def _rounded(
+        self, model: ir.Model, layers: list[Layer], grids: Mapping[str, Grid] | None
+    ) -> dict[str, Rounded]:
+        """By the name of each weight; `grids` are those of the values that layers read, if known."""
+        names = [node_label(layer.node) for layer in layers]
+        rounded = self.context.map(round_weight, self._work(model, layers, grids), names)
+        return {str(layer.weight.name): each for layer, each in zip(layers, rounded, strict=True)}
 
     def _histograms(
         self, model: ir.Model, values: list[ir.Value], saved: Statistics | None, maxima: dict[str, Any]
@@ -174,7 +207,9 @@ class Quantize(LayerPass):
             measured.save(self.save)
         return measured.histograms
 
-    def _work(self, model: ir.Model, layers: list[Layer], grids: Any) -> Iterator[tuple[Any, ...]]:
+    def _work(
+        self, model: ir.Model, layers: list[Layer], grids: Mapping[str, Grid] | None
+    ) -> Iterator[tuple[Any, ...]]:
         """Arguments of `round_weight` for each layer."""
         how = [self._rounding(layer) for layer in layers]
         reading = [
@@ -190,13 +225,8 @@ class Quantize(LayerPass):
             assert layer.node.inputs[0] is not None
             weight = np.ascontiguousarray(layer.outputs_first(tensor.numpy()))
             wanted = data is not None and layer in reading
-            yield (
-                weight,
-                next(rows) if wanted else None,
-                layer.groups,
-                own,
-                grids[str(layer.node.inputs[0].name)],
-            )
+            grid = grids[str(layer.node.inputs[0].name)] if grids is not None else None
+            yield weight, next(rows) if wanted else None, layer.groups, own, grid
 
     def _rounding(self, layer: Layer) -> Rounding:
         own = self.at(layer.node)

@@ -146,14 +146,14 @@ def _readers(source: ir.Node, own: Mapping[ir.Node, Layer]) -> list[Layer]:
             reader = own.get(use.node)
             if reader is not None and use.idx == 0 and (reader.node.op_type == "Conv") == image:
                 found.append(reader)
-            elif _passes_on(value, use.node):
+            elif _passes_on(value, use.node, image):
                 waiting.append(use.node.outputs[0])
             else:
                 return []
     return found
 
 
-def _passes_on(value: ir.Value, node: ir.Node) -> bool:
+def _passes_on(value: ir.Value, node: ir.Node, image: bool) -> bool:
     """Whether the node scales as `value` does, channel by channel."""
     result = node.outputs[0]
     if node.domain or len(node.outputs) != 1 or value.shape is None or result.shape is None:
@@ -166,8 +166,14 @@ def _passes_on(value: ir.Value, node: ir.Node) -> bool:
             and len(value.shape) < 4
         )
     if node.op_type == "Mul":  # the other operand does not depend on this one, which nobody else reads
-        return len(value.uses()) == 1 and value.shape == result.shape
+        return len(value.uses()) == 1 and _channels_of(value, image) == _channels_of(result, image)
     return node.op_type in _HOMOGENEOUS
+
+
+def _channels_of(value: ir.Value, image: bool) -> tuple[int, object]:
+    """Its rank, and how long the axis of its channels is."""
+    assert value.shape is not None
+    return len(value.shape), value.shape[1 if image else -1] if len(value.shape) > 1 else None
 
 
 def _set_input(model: ir.Model, node: ir.Node, index: int, array: npt.NDArray[np.floating]) -> None:
