@@ -21,7 +21,7 @@ from .lazy import Elementwise, Fill, Lazy, Leaf, Scope, leaves, sharing
 from .narrowing import narrow, store_elements
 from .tensor import Tensor
 
-__all__ = ["Finish", "Requantize", "Spot"]
+__all__ = ["Finish", "Requantize", "Spot", "evaluate_shared"]
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,15 @@ class Finish:
             value = b.isa.multiply_add(value, scale, pointers[id(self.addend)].load(spot.place, lanes))
         if isinstance(self.tree, Accumulator):
             return value
-        return _evaluate(
+        return evaluate_shared(
             self.tree, scope, {}, b.hold(value), lambda leaf: _operand(scope, leaf, spot, out, lanes)
         )
 
 
-def _evaluate(
+def evaluate_shared(
     tree: Lazy, scope: Scope, known: dict[int, Any], value: Any, operand: Callable[[Leaf], Any]
 ) -> Any:
-    """The tree's value for one vector, with every shared part computed once."""
+    """The tree's value for one vector, with every shared part computed once; `value` is the Accumulator."""
     if isinstance(tree, Accumulator):
         return value
     if isinstance(tree, Fill):
@@ -152,7 +152,7 @@ def _evaluate(
             found = operand(tree)
         else:
             assert isinstance(tree, Elementwise), tree
-            found = tree.apply(scope, [_evaluate(a, scope, known, value, operand) for a in tree.args])
+            found = tree.apply(scope, [evaluate_shared(a, scope, known, value, operand) for a in tree.args])
         known[id(tree)] = scope.builder.hold(found)
     return known[id(tree)]
 

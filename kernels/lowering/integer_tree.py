@@ -16,7 +16,7 @@ from .affine_epilogue import affine
 from .byte_tables import byte_table, rounded_before
 from .state import Lowering
 
-__all__ = ["Sums", "finish_at_run_time", "finish_of"]
+__all__ = ["Sums", "finish_at_run_time", "finish_of", "rounding_of"]
 
 _ROUNDED = 2.0**22  # what the rounding of a float by addition can hold
 
@@ -73,6 +73,23 @@ def finish_at_run_time(tree: Lazy, scale: Tensor) -> Finish:
     """Where `scale` (packed, float32) is computed when the model runs."""
     requantize, rest = _last_rounding(tree)
     return Finish(scale, None, _rounded_inside(rest, {}), requantize)
+
+
+def rounding_of(tree: Lazy) -> tuple[Requantize, Lazy] | None:
+    """(the rounding at the root, what is rounded); None where scales are no single constants."""
+    if not _is_plain(tree):
+        return None
+    requantize, rest = _last_rounding(tree)
+    return None if requantize is None else (requantize, _rounded_inside(rest, {}))
+
+
+def _is_plain(tree: Lazy) -> bool:
+    """Whether all scales and zero points in it are single constants that are there."""
+    if isinstance(tree, Elementwise) and tree.function in ("Quantize", "Dequantize"):
+        parameters = tree.args[1:]
+        if len(parameters) != 2 or not all(isinstance(p, Fill) for p in parameters):
+            return False
+    return all(_is_plain(part) for part in tree.parts())
 
 
 def _last_rounding(tree: Lazy) -> tuple[Requantize | None, Lazy]:

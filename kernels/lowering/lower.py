@@ -10,11 +10,9 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
-from ..cpu.elementwise import Elementwise
 from ..cpu.isa import Isa
 from ..cpu.lazy import Leaf
 from ..cpu.tensor import Tensor, contiguous
-from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..formats import format_of_operator
 from ..program import Program, TensorInfo
 from ..targets.base import Target
@@ -176,10 +174,7 @@ def _write_outputs(state: Lowering, graph: ir.Graph, origins: Origins) -> list[T
         out = Tensor(
             value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output"
         )
-        if isinstance(source, Leaf) and source.dtype == "float32" and is_feature_major(source.tensor):
-            state.steps.append(TransposeMatrix.to_rows(source.tensor, out))
-        else:
-            state.steps.append(Elementwise(source, out))
+        state.compute(source, out)
         origins.note(state.steps, [where])
         tensors.append(out)
     return tensors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..cpu.elementwise import Elementwise
 from ..cpu.lazy import Lazy, Leaf
 from ..cpu.pixel_layout import is_pixel_major, pixel_pitch, pixel_strides
 from ..cpu.tensor import Tensor
@@ -33,7 +32,7 @@ def pixel_major(state: Lowering, value: Lazy, name: str = "image") -> Tensor:
 
 def _stored(state: Lowering, value: Lazy, name: str) -> Tensor:
     out = pixel_major_tensor(state, name, value.dtype, value.shape)
-    state.steps.append(Elementwise(value, out))
+    state.compute(value, out)
     return out
 
 

@@ -11,13 +11,11 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
-from ..cpu.elementwise import Elementwise as ElementwiseKernel
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
 from ..cpu.pixel_layout import pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
-from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..program import LayerInfo
 from .weights import WeightPool
 
@@ -144,8 +142,14 @@ class Lowering:
             return value.tensor
         strides = pixel_strides(value.shape) if reads_by_pixel(self.isa, value) else None
         out = self.new_tensor(name, value.dtype, value.shape, strides)
-        self.steps.append(ElementwiseKernel(value, out))
+        self.compute(value, out)
         return out
+
+    def compute(self, value: Lazy, out: Tensor) -> None:
+        """Appends the kernel that writes the value to `out`."""
+        from .computing import kernel_for  # it stores operands of its kernels, by this module
+
+        self.steps.append(kernel_for(self, value, out))
 
     def dense(self, value: Lazy, name: str = "t") -> Tensor:
         """The value in memory, row-major without gaps."""
@@ -162,10 +166,7 @@ class Lowering:
     def copy(self, tensor: Tensor) -> Tensor:
         """A row-major copy in the arena."""
         out = self.new_tensor(tensor.name, tensor.dtype, tensor.shape)
-        turned = is_feature_major(tensor) and tensor.dtype == "float32"
-        self.steps.append(
-            TransposeMatrix.to_rows(tensor, out) if turned else ElementwiseKernel(Leaf(tensor), out)
-        )
+        self.compute(Leaf(tensor), out)
         return out
 
     # ---- writing ----------------------------------------------------------------------------

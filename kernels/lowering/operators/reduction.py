@@ -17,6 +17,7 @@ from ...cpu.tensor import Tensor
 from ...cpu.transposing import is_feature_major
 from ..attributes import describe, flag, integer, integers, number
 from ..feature_major import new_feature_major
+from ..integer_mean import integer_mean
 from ..registry import lowers
 from ..state import Lowering, static_shape
 from .movement import constant_input, reshaped, source_of
@@ -49,7 +50,10 @@ def lower_reduce(state: Lowering, node: ir.Node) -> None:
         return
     rank = len(source.shape)
     chosen = tuple(sorted({a % rank for a in axes})) if axes else tuple(range(rank))
-    result = reduced(state, source, chosen, node.op_type)
+    result = None
+    if node.op_type in ("ReduceMean", "ReduceSum"):
+        result = integer_mean(state, node, chosen, mean=node.op_type == "ReduceMean")
+    result = result or reduced(state, source, chosen, node.op_type)
     state.define(node.outputs[0], reshaped(state, result, static_shape(node.outputs[0], describe(node))))
 
 
@@ -91,8 +95,11 @@ def lower_global_pool(state: Lowering, node: ir.Node) -> None:
     """One value for each plane."""
     source = source_of(state, node)
     axes = tuple(range(2, len(source.shape)))
+    result = None
+    if node.op_type == "GlobalAveragePool":
+        result = integer_mean(state, node, axes, mean=True)
     operator = "ReduceMean" if node.op_type == "GlobalAveragePool" else "ReduceMax"
-    state.define(node.outputs[0], reduced(state, source, axes, operator))
+    state.define(node.outputs[0], result or reduced(state, source, axes, operator))
 
 
 @lowers("Softmax", "LogSoftmax")
