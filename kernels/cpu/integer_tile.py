@@ -10,7 +10,7 @@ from .register_tile import tile_runs
 __all__ = ["best_integer_tile", "good_integer_tiles"]
 
 _MOST_PIXELS = 16
-_MOST_VECTORS = 6
+_MOST_VECTORS = 4  # bytes of four are packed and stored at once
 _FINISH = 6.0  # cycles that a vector of sums takes to be scaled, rounded and stored
 
 Tile = tuple[int, int, int]
