@@ -20,6 +20,7 @@ from ..base import Pass, change, refuse
 from ..naming import functions_aside, name_everything
 from ..quantized.canonical import bring_to_form
 from ..quantized.checking import check_quantization
+from ..quantized.parameters import is_dequantize, is_quantize
 from ..quantized.registry import rewrite_for
 from ..quantized.writing import Refused, Writer
 from ..report import PassReport
@@ -43,6 +44,8 @@ class FuseQdq(Pass):
         if model.opset_imports.get("", 0) < _LEAST_OPSET:
             report.notes.append(f"nothing done below opset {_LEAST_OPSET}")
             return
+        if not any(_is_quantized(node) for node in model.graph):
+            return
         infer_shapes(model)
         check_quantization(model)  # again, since more is known of shapes and constants now
         _rewrite_operators(model, report)
@@ -53,10 +56,13 @@ class FuseQdq(Pass):
         name_everything(model)
         infer_shapes(model)
         report.matched = len(report.changed) + len(report.refused)
-        if report.matched:
-            counts = Counter(node.op_type for node in model.graph)
-            names = ("QuantizeLinear", "DequantizeLinear")
-            report.notes.append(" and ".join(f"{counts[name]} {name}" for name in names) + " in the end")
+        counts = Counter(node.op_type for node in model.graph)
+        names = ("QuantizeLinear", "DequantizeLinear")
+        report.notes.append(" and ".join(f"{counts[name]} {name}" for name in names) + " in the end")
+
+
+def _is_quantized(node: ir.Node) -> bool:
+    return is_quantize(node) or is_dequantize(node) or rewrite_for(node) is not None
 
 
 def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
