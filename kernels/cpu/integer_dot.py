@@ -99,8 +99,20 @@ class Dot:
         return lambda i: self.broadcast(b, source, offset + i * self.depth)
 
     def accumulate(self, b: Builder, acc: Any, x: Any, w: Any) -> Any:
-        """`acc` (int32, lanes) with the products of one step; `w` as `weights` gives them, or as packed."""
+        """`acc` (int32, lanes) with the products of one step; `w` as `weights` gives them, or as packed.
+
+        Where `paired` is `depth`, x may also differ from lane to lane and w be the same in all.
+        """
         raise NotImplementedError
+
+    def words(self, source: Pointer, offset: Any, count: int) -> Any:
+        """`count` steps' activations from `offset` on, side by side in one vector, as they are read."""
+        return self._converted(source.load(offset, count * self.depth))
+
+    def repeated_weights(self, word: Any) -> Any:
+        """The weights of one output and step, an int32 of which they are the bytes, for every lane."""
+        dtype = "int16" if self.reads == "int16" else "int8"
+        return tir.reinterpret(f"{dtype}x{self.lanes * self.depth}", tir.Broadcast(word, self.lanes))
 
     def _operand(self, w: Any) -> Any:
         return w

@@ -17,6 +17,7 @@ from ..cpu.integer_widened import WidenedProduct, widens
 from ..cpu.register_tile import tile_runs
 from ..cpu.tensor import Tensor
 from .choice import Choice
+from .integer_sparse import sparse_plan
 from .state import Lowering
 
 __all__ = ["Panels"]
@@ -76,6 +77,9 @@ class Panels:
     ) -> Choice:
         """Adds the kernel; sums start from `bias` (int32, packed). `stored` names the type of the weights."""
         dot, reach, outputs = self.dot, self.reach, self.matrix.shape[1]
+        sparse = sparse_plan(dot, reach, self.matrix[0].reshape(outputs, -1))
+        if sparse is not None:
+            return sparse.append(state, name, source, bias, out, out_steps[1], room, finish)
         tile = best_integer_tile(dot, reach.pixels[1:], self.strips, self.rows.shape[2] // dot.depth)
         weights = np.concatenate([_panels(dot, group, tile[2]) for group in self.rows])
         packed = state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors")
