@@ -48,7 +48,7 @@ def convert(
     *,
     settings: Iterable[str] = (),
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    calibration: Sequence[Feeds] = (),
+    calibration: Iterable[Feeds] = (),
     verify: bool = True,
     max_error: float | None = None,
     target_size: int | float | None = None,
@@ -57,7 +57,8 @@ def convert(
 ) -> ConvertResult:
     """Apply a recipe (a preset's name, a YAML file or a Recipe) and compare the result with the source.
 
-    `settings` are texts `pass.option=value`. An exact recipe must give the same outputs; a lossy one fails
+    `settings` are texts `pass.option=value`. `calibration` is any iterable of sample inputs, one dict of
+    name: array for each run. An exact recipe must give the same outputs; a lossy one fails
     only beyond `max_error`, in spreads of each output. `target_size` (bytes, or as a float a share of the
     source's) and `max_drop` (share of predictions on `calibration` that may change) let an exact recipe
     choose how each layer is compressed. Raises InputError, or JobError when a check fails.
@@ -78,18 +79,19 @@ class Conversion:
         recipe: str | Path | Recipe,
         settings: Iterable[str] = (),
         input_shapes: Mapping[str, Sequence[int]] | None = None,
-        calibration: Sequence[Feeds] = (),
+        calibration: Iterable[Feeds] = (),
         budget: tuple[int | float | None, float | None] = (None, None),
     ) -> None:
+        from gossamer.passes.calibration_feeds import checked_calibration
         from gossamer.passes.loading import load_model
         from gossamer.passes.recipe import load_recipe
 
         found = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
         self._recipe = found.with_settings(settings)
         self._shapes = dict(input_shapes or {})
-        self._calibration = calibration
         self._budget = budget
         self._source = load_model(source)
+        self._calibration = checked_calibration(self._source, calibration, self._shapes)
         self._feeds: Feeds | None = None
 
     def run(self, verify: bool = True, progress: Progress | None = None) -> ConvertResult:

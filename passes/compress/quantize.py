@@ -113,6 +113,8 @@ class Quantize(LayerPass):
             return
         kept = set[ir.Value]()
         if self.dynamic:
+            if self.context.calibration is not None:
+                self._smooth(model, users, None, report)
             stored = make_dynamic(model, users, self._rounded(model, found, None))
         else:
             stored, kept = self._static(model, found, users, report)
