@@ -21,7 +21,7 @@ from gossamer.kernels.formats.base import Array
 
 from .layers import Layer
 
-__all__ = ["LEAST_OPSET", "Stored", "refusal", "store_weight"]
+__all__ = ["LEAST_OPSET", "Stored", "decoding_call", "refusal", "store_weight"]
 
 LEAST_OPSET = 18
 """The bodies of formats' functions need BitwiseAnd."""
@@ -88,6 +88,20 @@ def store_weight(model: ir.Model, layer: Layer, stored: Stored, shape: tuple[int
         node.replace_input_with(index, value)
     # They depend on initializers only, so the start of the graph precedes every reader, inside graphs too.
     graph.insert_before(graph[0], nodes)
+
+
+def decoding_call(
+    model: ir.Model,
+    stored: Stored,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: ir.DataType,
+    nodes: list[ir.Node],
+) -> ir.Value:
+    """The value called `name` that decodes `stored`; the calls it takes are appended to `nodes`."""
+    value = _call(model, stored, name, nodes)
+    value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(dtype)
+    return value
 
 
 def _call(model: ir.Model, stored: Stored, name: str, nodes: list[ir.Node]) -> ir.Value:

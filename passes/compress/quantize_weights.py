@@ -11,8 +11,8 @@ others (passes/clustering/compensation.py); without it, by what most layers' inp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import repeat
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,17 +25,23 @@ from gossamer.kernels.formats.base import Array
 
 from ..base import change, node_label, refuse
 from ..clustering.inputs import Assumed, Inputs, Measured
-from ..layers import Layer, LayerPass, weighted_layers
-from ..quantizing_weights.linear import LEAST_OPSET, linear_parts, store_linear
+from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
+from ..quantizing_weights.drift import LARGEST
+from ..quantizing_weights.grouping import Quantized
+from ..quantizing_weights.linear import LEAST_OPSET
+from ..quantizing_weights.powers import Powers
 from ..quantizing_weights.rounding import Settings, quantize_weight
+from ..quantizing_weights.storing import storage
 from ..report import PassReport
 from ..storing import refusal
 from ..value_signs import is_rectified
 
 __all__ = ["QuantizeWeights"]
 
+Rows = npt.NDArray[np.float32]
 Weighted = Literal["Conv", "Gemm", "MatMul"]
-Type = Literal["int8", "int4", "float8-e4m3", "float8-e5m2"]
+Type = Literal["int8", "int4", "int3", "int2", "float8-e4m3", "float8-e5m2", "float4-e2m1", "int4-in-int8"]
+_DUAL_GRAIN = "int4-in-int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +49,35 @@ class QuantizeWeights(LayerPass):
     """Round the weights of convolutions and matrix products to `dtype`.
 
     `group` inputs share a scale, 0 gives each output one. `symmetric` integers have no zero point. `fit`
-    searches for ranges of least error, without it they hold the largest weight. `compensate` balances errors
-    between inputs, where there is calibration data by `samples` rows that each layer reads; `damping` is the
-    share of the mean second moment that is added to each.
+    searches for ranges of least error, without it they hold the largest weight. `powers` makes scales powers
+    of two, `each` or `apart` from the largest of their output. `compensate` balances errors between inputs,
+    where there is calibration data by `samples` rows that each layer reads; `damping` is the share of the
+    mean second moment that is added to each. `sequential` makes up for what rounding the layers before did
+    to a layer's inputs too, for which the model runs once for each. `int4-in-int8` are integers of 4 bits
+    whose groups' scales are integers as well, so that they decode to int8 with a scale for each output.
+    `first`, `last` and `depthwise` are for layers that see the model's inputs, give its outputs, and
+    convolutions of one channel a group: another `dtype`, whole outputs sharing a scale where it has 8 bits.
     """
 
     dtype: Type = "int4"
     group: Literal[0, 16, 32, 64, 128, 256] = 32
     symmetric: bool = False
     fit: bool = True
+    powers: Powers = "free"
     compensate: bool = True
+    sequential: bool = True
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
     samples: Annotated[int, Field(ge=16, le=65536)] = 4096
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
+    first: Type | None = None
+    last: Type | None = None
+    depthwise: Type | None = None
     min_elements: Annotated[int, Field(ge=0)] = 256
     stage: ClassVar[str] = "compress"
     exact: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
     layer_options: ClassVar[tuple[str, ...]] = (
-        *("skip", "dtype", "group", "symmetric", "fit", "compensate", "damping", "min_elements"),
+        *("skip", "dtype", "group", "symmetric", "fit", "powers", "compensate", "damping", "min_elements"),
     )
 
     def apply(self, model: ir.Model, report: PassReport) -> None:
@@ -69,28 +85,52 @@ class QuantizeWeights(LayerPass):
         found = weighted_layers(model)
         self.check_names(found)
         report.matched = len(found)
+        settings = self._all_settings(model, found)
         layers = self.chosen(found, report, lambda at: self.at(at.node)._refusal(at, model), "rounded")
-        names = [node_label(layer.node) for layer in layers]
-        # All are rounded before the first is stored: calibration must see the model as it was.
-        rounded = list(self.context.map(quantize_weight, self._items(model, layers), names))
-        for layer, quantized in zip(layers, rounded, strict=True):
-            tensor = layer.weight.const_value
-            assert tensor is not None
-            parts = linear_parts(layer, quantized)
-            if parts.nbytes >= tensor.nbytes:
-                reason = f"it would take {parts.nbytes} bytes, dense takes {tensor.nbytes}"
-                refuse(report, layer.node, reason)
-                continue
-            detail = self.at(layer.node)._detail(8 * parts.nbytes / tensor.size)
-            change(report, layer.node, detail, tensor.nbytes, parts.nbytes)
-            store_linear(model, layer, parts)
+        before = self._rows(model.clone(), layers) if self._drifts else repeat(None)
+        for level in _levels(layers) if self._drifts else [layers]:
+            names = [node_label(layer.node) for layer in level]
+            # All are rounded before the first is stored: calibration must see the model as it was.
+            work = self._items(model, level, before, settings)
+            rounded = list(self.context.map(quantize_weight, work, names))
+            for layer, quantized in zip(level, rounded, strict=True):
+                _store(model, layer, quantized, settings[layer], report)
 
-    def _detail(self, bits: float) -> str:
-        groups = f"groups of {self.group}" if self.group else "each output"
-        return f"{self.dtype} with a scale for {groups}, {bits:.2f} bits per weight"
+    @property
+    def _drifts(self) -> bool:
+        return self.sequential and self.context.calibration is not None
 
-    def _settings(self) -> Settings:
-        return Settings(self.dtype, self.group, self.symmetric, self.fit, self.compensate, self.damping)
+    def _all_settings(self, model: ir.Model, found: list[Layer]) -> dict[Layer, Settings]:
+        first, last = first_layers(model, found), last_layers(model, found)
+        return {
+            layer: self.at(layer.node)._settings(
+                self._special(layer, layer.node in first, layer.node in last)
+            )
+            for layer in found
+        }
+
+    def _special(self, layer: Layer, first: bool, last: bool) -> Type | None:
+        """The type of a layer for its place or kind; none where options are given for it."""
+        if self.at(layer.node).dtype != self.dtype:
+            return None
+        shape = layer.weight.shape
+        depthwise = layer.groups > 1 and shape is not None and shape[1] == 1
+        options = ((first, self.first), (last, self.last), (depthwise, self.depthwise))
+        return next((dtype for holds, dtype in options if holds and dtype is not None), None)
+
+    def _settings(self, special: Type | None) -> Settings:
+        dtype = self.dtype if special is None else special
+        dual = dtype == _DUAL_GRAIN
+        return Settings(
+            "int4" if dual else dtype,
+            0 if special is not None and special.startswith(("int8", "float8")) else self.group,
+            self.symmetric or (dtype == "int8" and special is not None),
+            self.fit,
+            self.compensate,
+            self.damping,
+            self.powers,
+            dual,
+        )
 
     def _refusal(self, layer: Layer, model: ir.Model) -> str:
         if self.skip:
@@ -107,16 +147,56 @@ class QuantizeWeights(LayerPass):
             return f"{tensor.size} weights are too few, the least is {self.min_elements}"
         return "" if np.isfinite(tensor.numpy()).all() else "some of its weights are not finite"
 
-    def _items(self, model: ir.Model, layers: list[Layer]) -> Iterator[tuple[Any, ...]]:
-        """Arguments of `quantize_weight` for each layer, made when they are asked for."""
+    def _rows(self, model: ir.Model, layers: list[Layer]) -> Iterator[Rows | None]:
+        """What each of `layers` reads in `model`, by the names of their nodes."""
         data = self.context.calibration
-        rows = data.rows(model, layers, self.samples) if data is not None else repeat(None)
+        if data is None:
+            return repeat(None)
+        nodes = {node.name: node for node in model.graph}
+        own = [replace(layer, node=nodes[layer.node.name]) for layer in layers]
+        return data.rows(model, own, self.samples)
+
+    def _items(
+        self,
+        model: ir.Model,
+        layers: list[Layer],
+        before: Iterator[Rows | None],
+        settings: dict[Layer, Settings],
+    ) -> Iterator[tuple[Any, ...]]:
+        """Arguments of `quantize_weight` for each layer, made when they are asked for."""
+        now = self._rows(model, layers)
         for layer in layers:
-            weight = _outputs_first(layer)
-            yield weight, self.at(layer.node)._settings(), _inputs(layer, weight.shape, next(rows))
+            weight, rows, were = _outputs_first(layer), next(now), next(before)
+            drift = None
+            if rows is not None and were is not None and layer.groups == 1 and rows.shape[1] <= LARGEST:
+                drift = were, rows
+            yield weight, settings[layer], _inputs(layer, weight.shape, rows), drift
 
 
-def _inputs(layer: Layer, shape: tuple[int, ...], rows: npt.NDArray[np.float32] | None) -> Inputs:
+def _levels(layers: list[Layer]) -> Iterator[list[Layer]]:
+    """Layers in their order, those next to each other that read the same value together."""
+    for _, same in groupby(layers, key=lambda layer: id(layer.node.inputs[0])):
+        yield list(same)
+
+
+def _store(
+    model: ir.Model, layer: Layer, quantized: Quantized, settings: Settings, report: PassReport
+) -> None:
+    tensor = layer.weight.const_value
+    assert tensor is not None
+    kept = storage(layer, quantized)
+    if kept.nbytes >= tensor.nbytes:
+        refuse(report, layer.node, f"it would take {kept.nbytes} bytes, dense takes {tensor.nbytes}")
+        return
+    groups = f"groups of {quantized.group}" if settings.group else "each output"
+    bits = 8 * kept.nbytes / tensor.size
+    name = _DUAL_GRAIN if settings.dual_grain else settings.dtype
+    detail = f"{name} with a scale for {groups}, {bits:.2f} bits per weight"
+    change(report, layer.node, detail, tensor.nbytes, kept.nbytes)
+    kept.write(model, layer)
+
+
+def _inputs(layer: Layer, shape: tuple[int, ...], rows: Rows | None) -> Inputs:
     kernel = shape[2:]
     if rows is not None:
         return Measured(rows, layer.groups, prod(kernel))

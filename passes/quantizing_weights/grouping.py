@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .grids import Floats, Grid
+from .ranges import Ranges
 
-__all__ = ["Quantized", "grouped", "spread_groups"]
-
-
-Float = TypeVar("Float", np.float32, np.float64)
+__all__ = ["Quantized", "grouped"]
 
 
 @dataclass(frozen=True)
 class Quantized:
     """A weight of `shape`, outputs first, as numbers of a grid: `scale[o, k // group] * numbers[o, k]`.
 
-    `numbers` float64 [O, K]; `scale` float32 and `zero` float64 [O, ceil(K / group)].
+    `numbers` float64 [O, K]; `ranges` are those of groups [O, ceil(K / group)]. Scales are whole multiples of
+    `channel` [O, 1] where there is one.
     """
 
     shape: tuple[int, ...]
     group: int
-    grid: Grid
     numbers: Floats
-    scale: npt.NDArray[np.float32]
-    zero: Floats
+    ranges: Ranges
+    channel: Floats | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """What numbers are."""
+        return self.ranges.grid
 
     @property
     def codes(self) -> Floats:
         """Numbers with the zero points added: what integers are stored as."""
-        return self.numbers + spread_groups(self.zero, self.group, self.numbers.shape[1])
+        return self.numbers + self.ranges.spread(self.group, self.numbers.shape[1]).zero
 
     def decode(self) -> npt.NDArray[np.float32]:
         """The weight, float32 of `shape`."""
-        scale = spread_groups(self.scale, self.group, self.numbers.shape[1])
-        found: npt.NDArray[np.float32] = scale * self.numbers.astype(np.float32)
+        scale = self.ranges.spread(self.group, self.numbers.shape[1]).scale
+        found: npt.NDArray[np.float32] = scale.astype(np.float32) * self.numbers.astype(np.float32)
         return found.reshape(self.shape)
 
 
@@ -46,8 +48,3 @@ def grouped(matrix: Floats, group: int) -> Floats:
     """[O, K] as [O, ceil(K / group), group]; the last group is filled up with zeros."""
     padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % group)))
     return padded.reshape(len(matrix), -1, group)
-
-
-def spread_groups(values: npt.NDArray[Float], group: int, inputs: int) -> npt.NDArray[Float]:
-    """[O, ceil(K / group)] as [O, K]."""
-    return np.repeat(values, group, axis=1)[:, :inputs]

@@ -19,13 +19,16 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from gossamer.kernels.code_groups import CodeForm
 from gossamer.kernels.formats.base import Array
+from gossamer.kernels.formats.dual_grain import DualGrain, pack_dual_grain
 
 from ..layers import Layer
+from ..storing import Stored, decoding_call
 from .grids import Grid, IntegerGrid, MinifloatGrid
 from .grouping import Quantized
 
-__all__ = ["LEAST_OPSET", "Linear", "linear_parts", "store_linear"]
+__all__ = ["LEAST_OPSET", "Linear", "dual_grain_parts", "linear_parts", "narrowed", "store_linear"]
 
 LEAST_OPSET = 21
 """DequantizeLinear takes blocks and integers of 4 bits."""
@@ -35,10 +38,10 @@ LEAST_OPSET = 21
 class Linear:
     """Inputs and attributes of a DequantizeLinear; its result has the `shape` of the weight.
 
-    `block` is 0 where the scale has one number for each output.
+    `block` is 0 where the scale has one number for each output; without `codes` they are decoded.
     """
 
-    codes: ir.TensorProtocol
+    codes: ir.TensorProtocol | None
     scale: ir.TensorProtocol
     zero: ir.TensorProtocol | None
     axis: int
@@ -53,7 +56,7 @@ class Linear:
 
 def linear_parts(layer: Layer, found: Quantized) -> Linear:
     """How the weight of `layer` is stored."""
-    whole = found.scale.shape[1] == 1
+    whole = found.ranges.scale.shape[1] == 1
     dtype = _code_type(found.grid)
     codes = found.codes.astype(np.float32).astype(dtype)
     if whole:
@@ -67,42 +70,81 @@ def linear_parts(layer: Layer, found: Quantized) -> Linear:
     outputs = 0 if layer.rows_are_outputs else 1
     return Linear(
         ir.Tensor(np.ascontiguousarray(layer.outputs_first(codes))),
-        placed(_narrowed(found.scale)),
-        placed(found.zero.astype(np.float32).astype(dtype)) if has_zero else None,
+        placed(narrowed(found.ranges.scale)),
+        placed(found.ranges.zero.astype(np.float32).astype(dtype)) if has_zero else None,
         outputs if whole else 1 - outputs,
         0 if whole else found.group,
         found.shape if layer.rows_are_outputs else found.shape[::-1],
     )
 
 
-def store_linear(model: ir.Model, layer: Layer, parts: Linear) -> None:
-    """Replace the weight by a DequantizeLinear, for all its readers."""
+def dual_grain_parts(layer: Layer, found: Quantized) -> tuple[Stored, Linear]:
+    """How the weight of `layer` is stored as int4 that decodes to int8, and what dequantises that.
+
+    The codes of the latter are to be decoded from the former, outputs first.
+    """
+    assert found.channel is not None
+    whole = np.rint(found.ranges.scale / found.channel).astype(np.int8)
+    codes, zero = found.codes.astype(np.uint8), found.ranges.zero.astype(np.uint8)
+    form = CodeForm(found.shape, 4, found.group)
+    outputs = 0 if layer.rows_are_outputs else 1
+    return Stored("dual-grain", pack_dual_grain(DualGrain(form, codes, whole, zero))), Linear(
+        None,
+        ir.Tensor(narrowed(found.channel[:, 0])),
+        None,
+        outputs,
+        0,
+        found.shape if layer.rows_are_outputs else found.shape[::-1],
+    )
+
+
+def store_linear(model: ir.Model, layer: Layer, parts: Linear, stored: Stored | None = None) -> None:
+    """Replace the weight by a DequantizeLinear, for all its readers; codes may be `stored` by a format."""
     graph, old = model.graph, layer.weight
     name = old.name or "weight"
     readers = [(use.node, use.idx) for use in old.uses()]
     graph.initializers.pop(name)
-    scale = _initializer(graph, f"{name}.scale", parts.scale)
     nodes = list[ir.Node]()
+    if parts.codes is None:
+        assert stored is not None
+        shape = parts.shape if layer.rows_are_outputs else parts.shape[::-1]
+        codes = decoding_call(model, stored, f"{name}.quantized", shape, ir.DataType.INT8, nodes)
+        if not layer.rows_are_outputs:
+            perm = ir.AttrInt64s("perm", [1, 0])
+            nodes.append(ir.Node("", "Transpose", [codes], [perm], name=f"{name}.transpose"))
+            codes.name = f"{name}.quantized.rows"
+            codes = _typed(nodes[-1].outputs[0], f"{name}.quantized", parts.shape, ir.DataType.INT8)
+    else:
+        codes = _initializer(graph, f"{name}.quantized", parts.codes)
+    value = _dequantized(graph, name, codes, parts, nodes)
+    for node, index in readers:
+        node.replace_input_with(index, value)
+    # They depend on initializers only, so the start of the graph precedes every reader, inside graphs too.
+    graph.insert_before(graph[0], nodes)
+
+
+def _dequantized(
+    graph: ir.Graph, name: str, codes: ir.Value, parts: Linear, nodes: list[ir.Node]
+) -> ir.Value:
+    """The weight; the nodes that compute it from `codes` are appended to `nodes`."""
+    scale = _initializer(graph, f"{name}.scale", parts.scale)
     if parts.scale.dtype == ir.DataType.FLOAT16:
         to = ir.AttrInt64("to", int(ir.DataType.FLOAT))
         nodes.append(ir.Node("", "Cast", [scale], [to], name=f"{name}.scale.cast"))
         scale = _typed(nodes[-1].outputs[0], f"{name}.scale.float", tuple(parts.scale.shape.numpy()))
-    inputs: list[ir.Value | None] = [_initializer(graph, f"{name}.quantized", parts.codes), scale]
+    inputs: list[ir.Value | None] = [codes, scale]
     if parts.zero is not None:
         inputs.append(_initializer(graph, f"{name}.zero", parts.zero))
     attributes = [ir.AttrInt64("axis", parts.axis)]
     if parts.block:
         attributes.append(ir.AttrInt64("block_size", parts.block))
     nodes.append(ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}.dequantize"))
-    if tuple(parts.codes.shape.numpy()) != parts.shape:
-        flat = _typed(nodes[-1].outputs[0], f"{name}.rows", tuple(parts.codes.shape.numpy()))
+    assert codes.shape is not None
+    if tuple(codes.shape.numpy()) != parts.shape:
+        flat = _typed(nodes[-1].outputs[0], f"{name}.rows", tuple(codes.shape.numpy()))
         shape = _initializer(graph, f"{name}.shape", ir.Tensor(np.array(parts.shape, np.int64)))
         nodes.append(ir.Node("", "Reshape", [flat, shape], name=f"{name}.reshape"))
-    value = _typed(nodes[-1].outputs[0], name, parts.shape)
-    for node, index in readers:
-        node.replace_input_with(index, value)
-    # They depend on initializers only, so the start of the graph precedes every reader, inside graphs too.
-    graph.insert_before(graph[0], nodes)
+    return _typed(nodes[-1].outputs[0], name, parts.shape)
 
 
 def _code_type(grid: Grid) -> np.dtype[Any]:
@@ -117,14 +159,16 @@ def _code_type(grid: Grid) -> np.dtype[Any]:
     return found
 
 
-def _narrowed(scale: Array) -> Array:
-    """In float16 where that holds every one exactly."""
-    half = scale.astype(np.float16)
-    return half if np.array_equal(half.astype(np.float32), scale) else scale
+def narrowed(scale: Array) -> Array:
+    """In float16 where that holds every one exactly, else in float32."""
+    half, single = scale.astype(np.float16), scale.astype(np.float32)
+    return half if np.array_equal(half.astype(np.float32), single) else single
 
 
-def _typed(value: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:
-    value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
+def _typed(
+    value: ir.Value, name: str, shape: tuple[int, ...], dtype: ir.DataType = ir.DataType.FLOAT
+) -> ir.Value:
+    value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(dtype)
     return value
 
 
