@@ -53,7 +53,7 @@ def convolution_sums(
     dilations: Sequence[int],
     sizes: Sequence[int],
 ) -> Lazy:
-    """Padded (N, C, …) convolved with (M, C / groups, …), both int32, to (N, M, *sizes)."""
+    """Padded (N, C, …) convolved with (M, C / groups, …), both of one type, to (N, M, *sizes)."""
     image, weights = (Leaf(state.tensor(v)) for v in (image, weights))
     batch, outputs, own, *kernel = image.shape[0], *weights.shape
     space = len(kernel)
@@ -69,7 +69,7 @@ def convolution_sums(
     shape = (batch, groups, per_group, own, *kernel, *sizes)
     terms = state.moved([image, weights], shape, pick, "convolution-terms", *strides, *dilations)
     kept = [1 if 3 <= a < 4 + space else n for a, n in enumerate(shape)]
-    out = state.new_tensor("sums", "int32", kept)
+    out = state.new_tensor("sums", image.dtype, kept)
     state.steps.append(Reduction(terms, tuple(range(3, 4 + space)), "sum", out))
     full = (batch, outputs, *sizes)
     return Leaf(out.view(full, contiguous(full)))

@@ -18,12 +18,14 @@ from ..choice import Choice
 from ..convolving import Layer, convolution_way
 from ..fusion import Epilogue, grow_epilogue
 from ..integer_convolution import integer_convolution
+from ..plain_convolution import plain_convolution
 from ..registry import lowers
 from ..report import report_layer
 from ..single_pixel import single_pixel
 from ..state import Lowering, filled_shape
 from ..stored_convolution import stored_convolution
 from ..windows import window_of
+from .movement import reshaped
 
 
 @lowers("Conv")
@@ -35,9 +37,12 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
     if integer_convolution(state, node):
         return
     weights = state.constant(node.inputs[1])
-    if weights is None or weights.dtype != np.float32:
-        raise UnsupportedError("the weight must be a float32 constant", where=describe(node))
     shape = filled_shape(node.outputs[0], describe(node))
+    if weights is None:
+        _by_activation(state, node, shape)
+        return
+    if weights.dtype != np.float32:
+        raise UnsupportedError("the weight must be float32", where=describe(node), got=weights.dtype)
     if weights.ndim not in (3, 4):
         raise UnsupportedError(
             "only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D"
@@ -54,6 +59,18 @@ def _input(node: ir.Node, index: int = 0) -> ir.Value:
     value = node.inputs[index]
     assert value is not None
     return value
+
+
+def _by_activation(state: Lowering, node: ir.Node, shape: tuple[int, ...]) -> None:
+    """Weights that are known only at run time."""
+    operands = [state.lazy(v) for v in node.inputs if v is not None]
+    if any(operand.dtype != "float32" for operand in operands):
+        raise UnsupportedError("only float32", where=describe(node), got=[o.dtype for o in operands])
+    result = plain_convolution(state, node, operands[0], operands[1], shape)
+    if len(operands) > 2:
+        bias = reshaped(state, operands[2], (shape[1], *([1] * (len(shape) - 2))))
+        result = state.elementwise("Add", [result, bias], "float32")
+    state.define(node.outputs[0], result)
 
 
 def _one_dimensional(state: Lowering, node: ir.Node, weights: np.ndarray, shape: tuple[int, ...]) -> None:

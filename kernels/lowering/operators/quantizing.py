@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from tvm import tirx as tir
 
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.builder import int32
 from ...cpu.lazy import Fill, Lazy, Leaf
 from ...quantization import dequantize_linear, integer_range, spread
 from ..attributes import describe, flag, integer
@@ -67,9 +71,19 @@ def _spread(
         if full.size == 1:
             return Fill(full.reshape(-1)[0].item(), str(full.dtype), full.shape)
         return Leaf(state.pool.add(value.name or "scale", full))
-    if block:
-        raise UnsupportedError("scales of blocks must be constant", where=describe(node), got=value.name)
     lazy = state.lazy(value)
+    if block:
+        return _of_blocks(state, lazy, shape, axis % len(shape), block)
     if not lazy.shape or lazy.shape == (1,):
         return reshaped(state, lazy, ())
     return reshaped(state, lazy, tuple(n if i == axis % len(shape) else 1 for i, n in enumerate(shape)))
+
+
+def _of_blocks(state: Lowering, lazy: Lazy, shape: tuple[int, ...], axis: int, block: int) -> Lazy:
+    """A scale for each block along `axis`, as one for each element."""
+
+    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
+        place = [tir.floordiv(i, int32(block)) if a == axis else i for a, i in enumerate(index)]
+        return sources[0].at(scope, place)
+
+    return state.moved([lazy], shape, pick, "blocks", axis, block)
