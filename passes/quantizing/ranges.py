@@ -84,7 +84,7 @@ def _least_error(histogram: Histogram) -> Range:
 def _least_divergence(histogram: Histogram) -> Range:
     """Both ends move together, as the KL divergence cannot tell one side from the other."""
     found = [
-        (_divergence(histogram, low, high), -index, (float(low), float(high)))
+        (_divergence(histogram, low, high), index, (float(low), float(high)))
         for index, (low, high) in enumerate(zip(*_candidates(histogram), strict=True))
     ]
     return min(found)[2]
