@@ -69,7 +69,7 @@ def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
     """QLinear operators and onnxruntime's own; again where shapes behind others have become known."""
     while True:
         found = [node for node in model.graph if rewrite_for(node) is not None]
-        refused = {node: reason for node in found if (reason := _rewrite(node, report))}
+        refused = {node: reason for node in found if (reason := _rewrite(node, model, report))}
         if found:
             name_everything(model)
             infer_shapes(model)
@@ -79,11 +79,11 @@ def _rewrite_operators(model: ir.Model, report: PassReport) -> None:
         refuse(report, node, reason)
 
 
-def _rewrite(node: ir.Node, report: PassReport) -> str:
+def _rewrite(node: ir.Node, model: ir.Model, report: PassReport) -> str:
     """Rewrites one node; the reason where that cannot be, else empty."""
     rewrite = rewrite_for(node)
     assert rewrite is not None
-    writer = Writer(node)
+    writer = Writer(node, model)
     try:
         writer.give(rewrite(writer))
     except Refused as refusal:

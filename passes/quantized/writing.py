@@ -11,6 +11,7 @@ import onnx_ir as ir
 from gossamer.runtime.errors import ModelError
 
 from ..low_rank.constants import add_constant, drop_unused
+from ..storing import Stored, decoding_call
 from .checking import Linear, check_linear
 
 __all__ = ["Refused", "Writer", "constant_of", "drop_unread"]
@@ -30,12 +31,12 @@ def constant_of(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
 
 
 class Writer:
-    """Writes nodes in front of `node`, which they replace."""
+    """Writes nodes in front of `node`, which they replace; `model` takes the functions of formats."""
 
-    def __init__(self, node: ir.Node) -> None:
+    def __init__(self, node: ir.Node, model: ir.Model | None = None) -> None:
         graph = node.graph
         assert isinstance(graph, ir.Graph)
-        self.node, self.graph = node, graph
+        self.node, self.graph, self.model = node, graph, model
         self._nodes = list[ir.Node]()
         self._constants = list[ir.Value]()
 
@@ -153,6 +154,15 @@ class Writer:
         if not (array == array.flat[0]).all():
             raise Refused("it has one scale, and zero points that differ")
         return self.constant("zero", np.asarray(array.flat[0]))
+
+    def decode(self, stored: Stored, shape: tuple[int, ...]) -> ir.Value:
+        """The float32 weight that `stored` holds."""
+        assert self.model is not None
+        nodes = list[ir.Node]()
+        value = decoding_call(self.model, stored, f"{self.node.name}_weight", shape, ir.DataType.FLOAT, nodes)
+        self.graph.insert_before(self.node, nodes)
+        self._nodes.extend(nodes)
+        return value
 
     def undo(self) -> None:
         """Takes away what was written so far."""

@@ -17,8 +17,11 @@ import numpy as np
 import onnx_ir as ir
 
 from gossamer.kernels.bit_packing import packed_bytes, unpack_bits
+from gossamer.kernels.code_groups import CodeForm
+from gossamer.kernels.formats.group_int import GroupInt, pack_group_int
 from gossamer.runtime.errors import ModelError
 
+from ...storing import Stored
 from ..registry import rewrites
 from ..writing import Refused, Writer, constant_of
 
@@ -46,21 +49,30 @@ class _Form:
 
 @rewrites("MatMulNBits")
 def rewrite_blocked_product(writer: Writer) -> ir.Value:
-    """MatMul(A, DequantizeLinear(W', blocks along axis 0)) + bias."""
+    """MatMul(A, W') + bias, where DequantizeLinear gives W', or the format `group-int`."""
     form = _form(writer.node)
-    if form.bits not in _TYPES:
-        raise Refused(f"no integer type of ONNX at this opset has {form.bits} bits")
     if writer.input(4) is not None:
         raise Refused("g_idx gives its inputs to blocks in an order of their own")
     codes, scales, zeros = _codes(writer, form), _scales(writer, form), _zeros(writer, form)
+    if form.bits in _TYPES:
+        w = _standard(writer, form, codes, scales, zeros)
+    elif scales.dtype == np.float32:
+        stored = GroupInt(CodeForm((form.rows, form.depth), form.bits, form.block), codes, scales, zeros)
+        w = writer.decode(Stored("group-int", pack_group_int(stored)), (form.rows, form.depth))
+        w = writer.add("Transpose", [w], {"perm": [1, 0]})
+    else:
+        raise Refused(f"{form.bits} bits with scales in {scales.dtype} have no form here")
+    result = writer.add("MatMul", [writer.needed(0), w], name=writer.node.name or "")
+    bias = writer.input(5)
+    return result if bias is None else writer.add("Add", [result, bias])
+
+
+def _standard(writer: Writer, form: _Form, codes: Array, scales: Array, zeros: Array) -> ir.Value:
     kind = _TYPES[form.bits]
     weight = writer.constant("quantized", np.ascontiguousarray(codes.T).astype(kind))
     scale = writer.constant("scales", np.ascontiguousarray(scales.T))
     zero = writer.constant("zero_points", np.ascontiguousarray(zeros.T).astype(kind))
-    w = writer.dequantize(weight, scale, zero, axis=0, block_size=form.block)
-    result = writer.add("MatMul", [writer.needed(0), w], name=writer.node.name or "")
-    bias = writer.input(5)
-    return result if bias is None else writer.add("Add", [result, bias])
+    return writer.dequantize(weight, scale, zero, axis=0, block_size=form.block)
 
 
 def _form(node: ir.Node) -> _Form:
@@ -68,7 +80,10 @@ def _form(node: ir.Node) -> _Form:
     for name, value in given.items():
         if not 0 < value < _LARGEST:
             raise _wrong(node, f"attribute {name} is out of range", "a positive size", value)
-    return _Form(node, given["N"], given["K"], node.attributes.get_int("bits", 4), given["block_size"])
+    bits = node.attributes.get_int("bits", 4)
+    if not 1 <= bits <= 8:
+        raise _wrong(node, "attribute bits is out of range", "1 to 8", bits)
+    return _Form(node, given["N"], given["K"], bits, given["block_size"])
 
 
 def _wrong(node: ir.Node, what: str, expected: object, got: object) -> ModelError:
