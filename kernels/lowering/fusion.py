@@ -15,6 +15,7 @@ import onnx_ir as ir
 from ..cpu.elementwise import Elementwise as Computed
 from ..cpu.epilogue import Accumulator
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, composed
+from ..cpu.pixel_layout import pixel_strides
 from ..cpu.tensor import Tensor
 from ..quantization import integer_range
 from .elementwise import describe_elementwise, is_elementwise
@@ -23,6 +24,8 @@ from .quantized import Quantized, quantized_of
 from .state import Lowering
 
 __all__ = ["Epilogue", "grow_epilogue"]
+
+_VECTOR = 16  # elements in the longest vector that a tile reads of an operand
 
 
 @dataclass
@@ -168,8 +171,10 @@ def _fills(scale: np.ndarray, zero_point: np.ndarray) -> tuple[Fill, Fill]:
 def _laid_out(state: Lowering, value: Lazy, strides: tuple[int, ...]) -> Tensor:
     """The value in memory with these strides."""
     if isinstance(value, Leaf) and value.tensor.strides == strides:
-        return value.tensor
-    if len(value.shape) == 4:
+        whole = value.tensor.place != "input" or value.shape[-1] % _VECTOR == 0
+        if whole:  # only the arena and the weights may be read past their end
+            return value.tensor
+    if len(value.shape) == 4 and strides == pixel_strides(value.shape):
         return pixel_major(state, value)
     out = state.new_tensor("operand", value.dtype, value.shape, strides)
     state.steps.append(Computed(value, out))
