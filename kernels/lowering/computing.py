@@ -6,15 +6,18 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..cpu.byte_elementwise import LEAST, ByteElementwise, ByteMap, lies_alike
 from ..cpu.byte_lookup import has_lookup, lookup_cost, stored_table
 from ..cpu.elementwise import Elementwise as ElementwiseKernel
 from ..cpu.integer_epilogue import Requantize
 from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, leaves, weight_of
-from ..cpu.pixel_layout import IMAGE_TYPES, is_pixel_major
+from ..cpu.pixel_layout import IMAGE_TYPES, channels_last, is_pixel_major
 from ..cpu.tensor import Tensor
 from ..cpu.transposing import TransposeMatrix, is_feature_major
+from ..cpu.turning import BLOCK, PixelsToPlanes, PlanesToPixels, has_planes
 from .byte_tables import byte_table
 from .integer_tree import rounding_of
 from .magnitudes import largest
@@ -29,21 +32,71 @@ _ROUNDED = 2.0**22  # rounding holds numbers below without clamping them first
 
 def kernel_for(state: Lowering, value: Lazy, out: Tensor) -> Kernel:
     """The kernel that writes `value` to `out`, which has its shape and type."""
-    if isinstance(value, Leaf):
-        return _copy(value, out)
-    return _byte_kernel(state, value, out) or ElementwiseKernel(value, out)
+    if isinstance(value, Leaf) and (turned := _turned_floats(value.tensor, out)) is not None:
+        return turned
+    found = _to_pixels(value, out) or _to_planes(value, out)
+    return found or _byte_kernel(state, value, out) or ElementwiseKernel(value, out)
 
 
-def _copy(value: Leaf, out: Tensor) -> Kernel:
-    tensor = value.tensor
-    if tensor.dtype == "float32" and is_feature_major(tensor) and out.is_contiguous:
+def _turned_floats(tensor: Tensor, out: Tensor) -> Kernel | None:
+    """Rows of features, or planes, of what lies the other way round in memory."""
+    if tensor.dtype != "float32" or not out.is_contiguous:
+        return None
+    if is_feature_major(tensor):
         return TransposeMatrix.to_rows(tensor, out)
-    return ElementwiseKernel(value, out)
+    if (
+        not channels_last(tensor)
+        or tensor.shape[0] != 1
+        or tensor.strides[2] != out.shape[3] * tensor.strides[3]
+    ):
+        return None
+    pixels, channels = prod(tensor.shape[2:]), tensor.shape[1]
+    source = tensor.view((pixels, channels), (tensor.strides[3], 1))
+    return TransposeMatrix(source, out.view((pixels, channels), (1, pixels)))
+
+
+def _to_pixels(value: Lazy, out: Tensor) -> Kernel | None:
+    """From planes to a pixel-major image, rounded on the way: by division, as QuantizeLinear says."""
+    if not is_pixel_major(out) or not _turns(value, out):
+        return None
+    images = [t for t in leaves(value) if t.shape == out.shape]
+    if not images or not all(has_planes(t) for t in images):
+        return None
+    if isinstance(value, Leaf):
+        return PlanesToPixels(value, None, out)
+    rounding = rounding_of(value)
+    if rounding is None:
+        return None
+    requantize, tree = rounding
+    scale = float(np.float32(1.0 / requantize.inverse))
+    divided = Elementwise("Div", (tree, Fill(scale, "float32")), "float32")
+    return PlanesToPixels(divided, replace(requantize, inverse=1.0), out)
+
+
+def _to_planes(value: Lazy, out: Tensor) -> Kernel | None:
+    """From a pixel-major image to planes, as bytes or computed as floats."""
+    if not has_planes(out) or not _turns(value, out) or value.dtype not in ("float32", *IMAGE_TYPES):
+        return None
+    if not isinstance(value, Leaf) and value.dtype != "float32":
+        return None
+    images = [t for t in leaves(value) if t.shape == out.shape]
+    pixels = [t for t in images if is_pixel_major(t)]
+    if len(pixels) != 1 or not all(has_planes(t) for t in images if t is not pixels[0]):
+        return None
+    return PixelsToPlanes(value, pixels[0], out)
+
+
+def _turns(value: Lazy, out: Tensor) -> bool:
+    """Whether blocks of pixels can be computed: operands are images, rows of channels, single values."""
+    if not _is_tree(value) or 0 in out.shape or prod(out.shape[2:]) < BLOCK or out.shape[2:] == (1, 1):
+        return False
+    return all(t.shape == out.shape or _by_channel(t, out.shape) for t in leaves(value))
 
 
 def _byte_kernel(state: Lowering, value: Lazy, out: Tensor) -> Kernel | None:
     """A rounding to bytes of what was bytes before; the reciprocal of the scale stands for the division."""
-    if out.dtype not in IMAGE_TYPES or 0 in out.shape or not _is_tree(value):
+    rounded = isinstance(value, Elementwise) and value.function == "Quantize"
+    if not rounded or out.dtype not in IMAGE_TYPES or 0 in out.shape or not _is_tree(value):
         return None
     whole = is_pixel_major(out) or out.is_contiguous
     if not whole or not any(tensor.dtype in IMAGE_TYPES for tensor in leaves(value)):
@@ -132,3 +185,12 @@ def _is_row(tensor: Tensor, out: Tensor) -> bool:
     first = 1 if is_pixel_major(out) and padded[0] == out.shape[0] else 0
     others = prod(n for i, n in enumerate(padded) if i != inner and i >= first)
     return others == 1 and (tensor.place != "input" or not is_pixel_major(out))
+
+
+def _by_channel(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether it is one value, or one for each channel, which lie side by side."""
+    rank = len(tensor.shape)
+    if tensor.size == 1:
+        return True
+    row = rank >= 3 and tensor.size == tensor.shape[rank - 3] == shape[1]
+    return row and tensor.strides[rank - 3] == 1

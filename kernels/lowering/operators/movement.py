@@ -15,6 +15,7 @@ from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import int32
 from ...cpu.elementwise import Elementwise
 from ...cpu.lazy import Fill, Lazy, Leaf, broadcast_index, broadcast_shapes
+from ...cpu.pixel_layout import channels_last
 from ...cpu.scatter import safe_index
 from ...cpu.tensor import contiguous
 from ..attributes import describe, integer, integers, text
@@ -64,6 +65,8 @@ def reshaped(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
     old = source.shape
     if _only_ones_differ(old, shape):
         return _with_ones(state, source, shape)
+    if isinstance(source, Leaf) and channels_last(source.tensor):
+        return reshaped(state, Leaf(state.copy(source.tensor)), shape)
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
         flat: Any = int32(0)
