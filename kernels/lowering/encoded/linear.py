@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...cpu.isa import Isa
 from ...grouped_weight import ELEMENTS, GroupedWeight, element_values
 from ...quantization import integer_range
+from ..grouped_product import grouped_product
 from ..state import Encoded
+from .base import ProductKernel
 
-__all__ = ["LINEAR", "linear_weight", "stored_linearly"]
+__all__ = ["LINEAR", "linear_weight", "product_kernel", "stored_linearly"]
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +33,11 @@ class _Linear:
 
 
 LINEAR = _Linear()
+
+
+def product_kernel(isa: Isa, encoded: Encoded, rows: int) -> ProductKernel | None:
+    """The kernel for a few rows."""
+    return grouped_product(isa, linear_weight(encoded.parts), rows)
 
 
 def stored_linearly(
