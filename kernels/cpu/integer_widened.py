@@ -62,19 +62,19 @@ class WidenedProduct(IntegerProduct):
         return self.dot.weight_dtype == "int8" and tiles >= _ENOUGH
 
     def _beyond(self, isa: Isa) -> int:
-        """Bytes of scratch before the panel of weights."""
-        return -(-2 * (self._elements(self._rows(isa)) + _CHUNK) // _ALIGNED) * _ALIGNED
+        """Bytes of scratch before the activations: those of the weights, at distances that loads can take."""
+        weights = 2 * (self._panel(self.tile[2]) + _CHUNK) if self._copies_weights(isa) else 0
+        return -(-weights // _ALIGNED) * _ALIGNED
 
     def scratch_bytes(self, isa: Isa) -> int:
-        weights = 2 * (self._panel(self.tile[2]) + _CHUNK) if self._copies_weights(isa) else 0
-        return self._beyond(isa) + weights
+        return self._beyond(isa) + 2 * (self._elements(self._rows(isa)) + _CHUNK)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
         assert scratch is not None
         rows = self._rows(b.isa)
         height, blocks = self.tile[0], -(-self.reach.pixels[1] // rows)
-        wide = b.retyped(scratch, "int16")
-        panels = b.retyped(scratch, "int16", self._beyond(b.isa)) if self._copies_weights(b.isa) else None
+        wide = b.retyped(scratch, "int16", self._beyond(b.isa))
+        panels = b.retyped(scratch, "int16") if self._copies_weights(b.isa) else None
         with b.each(self.reach.pixels[0]) as n, b.each(self.reach.groups) as g:
             for first, width, count in tile_runs(self.strips, self.tile[2]):
                 with b.split_grid(blocks, count) as (block, column, here):
