@@ -47,7 +47,7 @@ def command(
             raise OptionError("no such model", where=data.path)
         dense[name] = baseline(data, folder)
         points[name] = []
-        for each in (c for c in chosen if not c.tasks or name in c.tasks):
+        for each in (c for c in chosen if (name in c.tasks if c.tasks else data.every_curve)):
             for level in each.levels:
                 point = (kept if no_measure else measure)(data, each, level, folder)
                 if point is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +13,7 @@ __all__ = ["Curve", "Goal", "Level", "curves", "goals"]
 
 
 class Level(BaseModel):
-    """One point of a curve: `set` are texts `pass.option=value`."""
+    """One point of a curve: `set` are texts `pass.option=value`, or options of the other quantiser."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     label: str
@@ -27,6 +28,7 @@ class Curve(BaseModel):
     name: str
     title: str
     recipe: str
+    quantizer: Literal["gossamer", "onnxruntime"] = "gossamer"  # the other one takes no recipe
     calibrate: bool = True
     tasks: tuple[str, ...] = ()  # all, when empty
     set: tuple[str, ...] = ()  # for every level
@@ -34,7 +36,11 @@ class Curve(BaseModel):
 
 
 class Goal(BaseModel):
-    """How much of a task's score a level may cost (in the task's unit), or which other curve it must beat."""
+    """How much of a task's score a level may cost (in the task's unit), or which other curve it must beat.
+
+    `not_worse_than` names curves of which no level may lose less; what is above the dense score is chance,
+    and counts as no loss.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     text: str
@@ -43,6 +49,7 @@ class Goal(BaseModel):
     tasks: tuple[str, ...]
     at_most: float | None = None
     better_than: str = ""
+    not_worse_than: tuple[str, ...] = ()
 
 
 class _File(BaseModel):

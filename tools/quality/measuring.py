@@ -11,6 +11,7 @@ from gossamer.runtime.errors import GossamerError
 
 from ..converting import convert
 from .curves import Curve, Level
+from .onnxruntime_quantizer import quantize_by_onnxruntime
 from .tasks import Task
 
 __all__ = ["Point", "baseline", "kept", "measure"]
@@ -62,22 +63,27 @@ def _path(task: Task, curve: Curve, level: Level, folder: Path) -> Path:
 
 
 def _key(curve: Curve, level: Level) -> dict[str, object]:
-    return {"recipe": level.recipe or curve.recipe, "set": [*curve.set, *level.set], "data": curve.calibrate}
+    found: dict[str, object] = {"recipe": level.recipe or curve.recipe, "data": curve.calibrate}
+    found["set"] = [*curve.set, *level.set]
+    return found if curve.quantizer == "gossamer" else {**found, "quantizer": curve.quantizer}
 
 
 def _measured(task: Task, curve: Curve, level: Level, file: Path) -> Point:
     begin = time.monotonic()
     try:
-        result = convert(
-            task.path,
-            level.recipe or curve.recipe,
-            settings=[*curve.set, *level.set],
-            calibration=task.calibration() if curve.calibrate else (),
-        )
+        size = _converted(task, curve, level, file)
     except GossamerError as error:
         return Point(task.name, curve.name, level.label, 0, None, time.monotonic() - begin, str(error))
     seconds = time.monotonic() - begin
+    return Point(task.name, curve.name, level.label, size, task.score(file), round(seconds, 1))
+
+
+def _converted(task: Task, curve: Curve, level: Level, file: Path) -> int:
+    """Write the converted model; returns the bytes of its weights."""
+    options = [*curve.set, *level.set]
+    data = task.calibration() if curve.calibrate else ()
+    if curve.quantizer == "onnxruntime":
+        return quantize_by_onnxruntime(task.path, file, options, data)
+    result = convert(task.path, level.recipe or curve.recipe, settings=options, calibration=data)
     result.save(file)
-    return Point(
-        task.name, curve.name, level.label, result.report.bytes_after, task.score(file), round(seconds, 1)
-    )
+    return result.report.bytes_after

@@ -85,6 +85,15 @@ def _verdict(
     if goal.at_most is not None:
         loss = sign * (base.score - point.score)
         return f"loses {loss:.2f}", loss <= goal.at_most + 1e-9
+    if goal.not_worse_than:
+        others = [
+            p.score for key, p in found.items() if key[0] in goal.not_worse_than and p.score is not None
+        ]
+        if not others:
+            return "not measured", False
+        best = max(others, key=lambda score: sign * score)
+        losses = [max(0.0, sign * (base.score - score)) for score in (point.score, best)]
+        return f"{point.score:.4g} against {best:.4g}", losses[0] <= losses[1] + 1e-9
     other = found.get((goal.better_than, goal.level))
     if other is None or other.score is None:
         return "not measured", False

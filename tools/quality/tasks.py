@@ -275,6 +275,6 @@ TASKS: Mapping[str, type[Task]] = {
 def _open(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # products with dequantised weights in float32, as ONNX defines: by default their inputs are rounded to int8
+    # products with dequantised weights in float32, as ONNX defines: else their inputs are rounded to int8
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -174,7 +174,7 @@ def test_compensated_rounding_makes_outputs_better(build: Any) -> None:
     for compensate in (False, True):
         model = build(text, {"w": weight})
         quantize(model, [{"x": x[:300]}], compensate=compensate, dynamic=True)
-        names = [node.inputs[1].name for node in model.graph if node.op_type == "MatMulInteger"]  # type: ignore[union-attr]
+        names = [node.inputs[1].name for node in model.graph if node.op_type == "MatMulInteger"]
         whole = model.graph.initializers[str(names[0])].const_value
         scale = model.graph.initializers["w.scale"].const_value
         assert whole is not None

@@ -26,7 +26,7 @@ def make(build: Any, body: str, inputs: str, result: str, **weights: tuple[int, 
         name: (rng.standard_normal(shape) * np.exp(rng.standard_normal((shape[0], *[1] * (len(shape) - 1)))))
         for name, shape in weights.items()
     }
-    model = build(
+    model: ir.Model = build(
         f"{HEAD} ({inputs} x) => ({result} y) {{ {body} }}",
         {k: v.astype(np.float32) for k, v in arrays.items()},
     )
@@ -45,7 +45,7 @@ def test_equalised_layers_have_ranges_alike_and_the_same_function(build: Any) ->
         "f = Conv <group = 2> (e, v) y = GlobalAveragePool (f)"
     )
     shapes = {"w": (8, 3, 1, 1), "b": (8,), "dw": (8, 1, 3, 3), "v": (6, 4, 1, 1)}
-    model = make(build, body, "float[2, 3, 6, 6]", "float[2, 6, 1, 1]", **shapes)  # type: ignore[arg-type]
+    model = make(build, body, "float[2, 3, 6, 6]", "float[2, 6, 1, 1]", **shapes)
     feeds = {"x": np.random.default_rng(1).standard_normal((2, 3, 6, 6)).astype(np.float32)}
     before = run_onnx(model, feeds)
     assert equalize(model, weighted_layers(model)) == 2
@@ -66,7 +66,7 @@ def test_equalised_layers_have_ranges_alike_and_the_same_function(build: Any) ->
 )
 def test_nothing_moves_through_other_functions_or_readers(build: Any, body: str) -> None:
     shapes = {"w": (3, 3, 1, 1), "v": (3, 3, 1, 1)} if "v)" in body else {"w": (3, 3, 1, 1)}
-    model = make(build, body, "float[1, 3, 4, 4]", "float[1, 3, 4, 4]", **shapes)  # type: ignore[arg-type]
+    model = make(build, body, "float[1, 3, 4, 4]", "float[1, 3, 4, 4]", **shapes)
     assert sites(model, weighted_layers(model), LAYER_TYPES) == []
 
 
@@ -76,7 +76,7 @@ def test_smoothing_moves_large_channels_into_weights(build: Any) -> None:
         "s = Sigmoid (a) g = Mul (s, b) y = MatMul (g, wc)"
     )
     shapes = {"scale": (8,), "shift": (8,), "wa": (8, 12), "wb": (8, 12), "wc": (12, 4)}
-    model = make(build, body, "float[2, 5, 8]", "float[2, 5, 4]", **shapes)  # type: ignore[arg-type]
+    model = make(build, body, "float[2, 5, 8]", "float[2, 5, 4]", **shapes)
     feeds = {"x": np.random.default_rng(1).standard_normal((2, 5, 8)).astype(np.float32)}
     layers, before = weighted_layers(model), run_onnx(model, feeds)
     data = Calibration([feeds])
