@@ -24,6 +24,7 @@ from ..encoded.base import product_kernel
 from ..feature_major import matrix_view, row_tree
 from ..fusion import Epilogue, grow_epilogue
 from ..integer_matmul import integer_gemm, integer_matmul
+from ..integer_pair import integer_pair
 from ..packing import sparse_rows
 from ..plane_products import in_planes
 from ..registry import lowers
@@ -41,7 +42,7 @@ _MOST_VECTORS = 8  # of a tile whose right side is a weight
 @lowers("MatMul")
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
     """numpy's matmul, vectors included; of dequantised operands, in integers."""
-    if lower_attention(state, node) or integer_matmul(state, node):
+    if lower_attention(state, node) or integer_matmul(state, node) or integer_pair(state, node):
         return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
