@@ -26,6 +26,7 @@ from gossamer.kernels.formats.base import Array
 from ..base import change, node_label, refuse
 from ..clustering.inputs import Assumed, Inputs, Measured
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
+from ..quantizing.refusing import ends_in_log
 from ..quantizing_weights.drift import LARGEST
 from ..quantizing_weights.grouping import Quantized
 from ..quantizing_weights.linear import LEAST_OPSET
@@ -55,8 +56,9 @@ class QuantizeWeights(LayerPass):
     mean second moment that is added to each. `sequential` makes up for what rounding the layers before did
     to a layer's inputs too, for which the model runs once for each. `int4-in-int8` are integers of 4 bits
     whose groups' scales are integers as well, so that they decode to int8 with a scale for each output.
-    `first`, `last` and `depthwise` are for layers that see the model's inputs, give its outputs, and
-    convolutions of one channel a group: another `dtype`, whole outputs sharing a scale where it has 8 bits.
+    `first`, `last`, `depthwise` and `spectral` are another `dtype` for layers that see the model's inputs or
+    give its outputs, for convolutions of one channel a group, and for layers of whose results a logarithm is
+    taken; options for single nodes or operators win.
     """
 
     dtype: Type = "int4"
@@ -72,6 +74,7 @@ class QuantizeWeights(LayerPass):
     first: Type | None = None
     last: Type | None = None
     depthwise: Type | None = None
+    spectral: Type | None = None
     min_elements: Annotated[int, Field(ge=0)] = 256
     stage: ClassVar[str] = "compress"
     exact: ClassVar[bool] = False
@@ -115,7 +118,10 @@ class QuantizeWeights(LayerPass):
             return None
         shape = layer.weight.shape
         depthwise = layer.groups > 1 and shape is not None and shape[1] == 1
-        options = ((first, self.first), (last, self.last), (depthwise, self.depthwise))
+        options = (
+            *((first, self.first), (last, self.last), (depthwise, self.depthwise)),
+            (self.spectral is not None and ends_in_log(layer), self.spectral),
+        )
         return next((dtype for holds, dtype in options if holds and dtype is not None), None)
 
     def _settings(self, special: Type | None) -> Settings:
@@ -123,7 +129,7 @@ class QuantizeWeights(LayerPass):
         dual = dtype == _DUAL_GRAIN
         return Settings(
             "int4" if dual else dtype,
-            0 if special is not None and special.startswith(("int8", "float8")) else self.group,
+            self.group,
             self.symmetric or (dtype == "int8" and special is not None),
             self.fit,
             self.compensate,

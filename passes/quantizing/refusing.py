@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ..layers import Layer
 
-__all__ = ["refusal"]
+__all__ = ["ends_in_log", "refusal"]
 
 _LEAST_OPSET = 13  # DequantizeLinear with one scale for each channel
 _KEEPING_RATIOS = frozenset(
@@ -50,12 +50,12 @@ def refusal(layer: Layer, model: ir.Model, skip: bool) -> str:
         return "its weights are not all finite"
     return (
         "the logarithm of its outputs is taken, and that needs small values too"
-        if _ends_in_log(layer)
+        if ends_in_log(layer)
         else ""
     )
 
 
-def _ends_in_log(layer: Layer) -> bool:
+def ends_in_log(layer: Layer) -> bool:
     """Whether a logarithm is taken of what becomes of the outputs, before anything else is made of them.
 
     Spectra are computed so: they span many powers of ten, of which 256 steps hold two.
