@@ -22,6 +22,8 @@ def llvm_target(isa: Isa) -> Any:
     options: dict[str, Any] = {"kind": "llvm", "mtriple": isa.target.triple, "opt-level": 3}
     if isa.target.family == "wasm":
         options["vector-width"] = isa.target.vector_bits  # else TVM warns that it guessed so
+    if isa.target.family == "arm":
+        options["mfloat-abi"] = "hard"  # else calls of libm pass floats where it does not look for them
     if isa.target.cpu:
         options["mcpu"] = isa.target.cpu
     if isa.features:
