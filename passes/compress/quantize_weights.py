@@ -107,7 +107,7 @@ class QuantizeWeights(LayerPass):
         first, last = first_layers(model, found), last_layers(model, found)
         return {
             layer: self.at(layer.node)._settings(
-                self._special(layer, layer.node in first, layer.node in last)
+                layer, self._special(layer, layer.node in first, layer.node in last)
             )
             for layer in found
         }
@@ -124,12 +124,14 @@ class QuantizeWeights(LayerPass):
         )
         return next((dtype for holds, dtype in options if holds and dtype is not None), None)
 
-    def _settings(self, special: Type | None) -> Settings:
+    def _settings(self, layer: Layer, special: Type | None) -> Settings:
         dtype = self.dtype if special is None else special
         dual = dtype == _DUAL_GRAIN
+        # beside weights that products of integers read, and for convolutions, 8 bits have one scale an output
+        whole = special == "int8" and (self.dtype == _DUAL_GRAIN or layer.node.op_type == "Conv")
         return Settings(
             "int4" if dual else dtype,
-            self.group,
+            0 if whole else self.group,
             self.symmetric or (dtype == "int8" and special is not None),
             self.fit,
             self.compensate,
