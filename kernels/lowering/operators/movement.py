@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import int32
-from ...cpu.elementwise import Elementwise
 from ...cpu.lazy import Fill, Lazy, Leaf, broadcast_index, broadcast_shapes
 from ...cpu.pixel_layout import channels_last
 from ...cpu.scatter import safe_index
 from ...cpu.tensor import contiguous
 from ..attributes import describe, integer, integers, text
+from ..joining import integer_concat, joined
 from ..registry import lowers
 from ..state import Lowering, static_shape
 
@@ -222,19 +221,11 @@ def lower_split(state: Lowering, node: ir.Node) -> None:
 @lowers("Concat")
 def lower_concat(state: Lowering, node: ir.Node) -> None:
     """Every input is written to its part of one tensor."""
+    if integer_concat(state, node):
+        return
     parts = [state.lazy(v) for v in node.inputs if v is not None]
     axis = integer(node, "axis", 1) % len(parts[0].shape)
-    shape = list(parts[0].shape)
-    shape[axis] = sum(p.shape[axis] for p in parts)
-    out = state.new_tensor(node.name or "concat", parts[0].dtype, shape)
-    start = 0
-    for part in parts:
-        if prod(part.shape):
-            state.steps.append(
-                Elementwise(part, out.view(part.shape, out.strides, start * out.strides[axis]))
-            )
-        start += part.shape[axis]
-    state.define(node.outputs[0], Leaf(out))
+    state.define(node.outputs[0], joined(state, parts, axis, node.name or "concat"))
 
 
 @lowers("Pad")

@@ -18,6 +18,7 @@ from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
 from ..attributes import describe, flag, integers
+from ..integer_pooling import integer_average, integer_maximum
 from ..registry import lowers
 from ..state import Lowering, static_shape
 from ..windows import window_of
@@ -43,12 +44,16 @@ def lower_pool(state: Lowering, node: ir.Node) -> None:
         state.define(node.outputs[0], reshaped(state, result, shape))
         return
     window = window_of(node, source.shape[2:], shape[2:], kernel)
+    if node.op_type == "AveragePool" and integer_average(state, node, window, shape):
+        return
     state.define(node.outputs[0], _pool(state, node, source, window, shape))
 
 
 def _pool(state: Lowering, node: ir.Node, source: Lazy, window: Window, shape: tuple[int, ...]) -> Lazy:
-    source = Leaf(state.tensor(source, node.name or "pool_in"))
     largest = node.op_type == "MaxPool"
+    if largest and (found := integer_maximum(state, node, source, window, shape)) is not None:
+        return found
+    source = Leaf(state.tensor(source, node.name or "pool_in"))
     count_pad = flag(node, "count_include_pad")
     if source.dtype == "float32" and max(window.strides) <= _MOST_STRIDE:
         return _swept(state, node, source.tensor, window, shape, mean=not largest, count_pad=count_pad)
