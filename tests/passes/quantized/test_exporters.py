@@ -43,13 +43,13 @@ def floats(*shape: int, seed: int = 3, factor: float = 0.2) -> Any:
 
 def pair(value: str, name: str, parameters: str = "s, z") -> str:
     """Q and DQ of `value`; the result is called d_`name`."""
-    text = f"[q_{name}] q_{name} = QuantizeLinear ({value}, {parameters})  "
-    return text + f"[d_{name}] d_{name} = DequantizeLinear (q_{name}, {parameters})  "
+    text = f"[q_{name}] q_{name} = Q ({value}, {parameters})  "
+    return text + f"[d_{name}] d_{name} = DQ (q_{name}, {parameters})  "
 
 
 PT2E = (
     pair("x", "x")
-    + """[w0] dw0 = DequantizeLinear <axis = 0> (w0, s0, z0)  [conv] c = Conv <pads = [1, 1, 1, 1]> (d_x, dw0, b0)
+    + """[w0] dw0 = DQ <axis = 0> (w0, s0, z0)  [conv] c = Conv <pads = [1, 1, 1, 1]> (d_x, dw0, b0)
     [relu] r = Relu (c)  """
     + pair("r", "r", "t, n")
     + "[pool] p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (d_r)  "
@@ -58,16 +58,16 @@ PT2E = (
     + pair("m", "m", "t, n")
     + "[view] v = Reshape (d_m, to)  "
     + pair("v", "v", "t, n")
-    + """[w1] dw1 = DequantizeLinear <axis = 0> (w1, s1, z1)  [t] tw = Transpose (dw1)
+    + """[w1] dw1 = DQ <axis = 0> (w1, s1, z1)  [t] tw = Transpose (dw1)
     [linear] l = MatMul (d_v, tw)  [bias] a = Add (l, b1)  """
     + pair("a", "a")
     + "y = Identity (d_a)"
 )
 QAT = (
-    "[q_w] qw = QuantizeLinear <axis = 0> (wf, s0, z0)  [d_w] dw = DequantizeLinear <axis = 0> (qw, s0, z0)  "
-    + """[q_x] qx = QuantizeLinear (x, s, n)  [seven] cx = Clip (qx, n, top)  [d_x] dx = DequantizeLinear (cx, s, n)
+    "[q_w] qw = Q <axis = 0> (wf, s0, z0)  [d_w] dw = DQ <axis = 0> (qw, s0, z0)  "
+    + """[q_x] qx = Q (x, s, n)  [seven] cx = Clip (qx, n, top)  [d_x] dx = DQ (cx, s, n)
     [conv] c = Conv <pads = [1, 1, 1, 1]> (dx, dw, b0)  [relu] r = Relu (c)
-    [q_r] qr = QuantizeLinear (r, t, n)  [seven_r] cr = Clip (qr, n, top)  [d_r] dr = DequantizeLinear (cr, t, n)
+    [q_r] qr = Q (r, t, n)  [seven_r] cr = Clip (qr, n, top)  [d_r] dr = DQ (cr, t, n)
     [other] o = Conv <pads = [1, 1, 1, 1]> (dr, dw2)  """
     + pair("o", "o")
     + "[sum] u = Add (dr, d_o)  [relu_u] v = Relu (u)  "
@@ -77,9 +77,9 @@ QAT = (
 NNCF = (
     pair("x", "x1")
     + pair("x", "x2")
-    + """[fake] qw = QuantizeLinear <axis = 0> (wf, s0, zc)  [real] dw = DequantizeLinear <axis = 0> (qw, s0, zc)
+    + """[fake] qw = Q <axis = 0> (wf, s0, zc)  [real] dw = DQ <axis = 0> (qw, s0, zc)
     [conv] c = Conv <pads = [1, 1, 1, 1]> (d_x1, dw, b0)
-    [fake2] qv = QuantizeLinear <axis = 0> (wf, s0, zc)  [real2] dv = DequantizeLinear <axis = 0> (qv, s0, zc)
+    [fake2] qv = Q <axis = 0> (wf, s0, zc)  [real2] dv = DQ <axis = 0> (qv, s0, zc)
     [conv2] e = Conv <pads = [1, 1, 1, 1]> (d_x2, dv, b0)  """
     + pair("c", "c")
     + pair("e", "e")
@@ -88,7 +88,7 @@ NNCF = (
 TF = (
     "[nhwc] h = Transpose <perm = [0, 2, 3, 1]> (x)  "
     + pair("h", "h")
-    + """[q_w] qw = QuantizeLinear <axis = 3> (whwio, s0, z0)  [d_w] dw = DequantizeLinear <axis = 3> (qw, s0, z0)
+    + """[q_w] qw = Q <axis = 3> (whwio, s0, z0)  [d_w] dw = DQ <axis = 3> (qw, s0, z0)
     [oihw] kw = Transpose <perm = [3, 2, 0, 1]> (dw)  [in] a = Transpose <perm = [0, 3, 1, 2]> (d_h)
     [conv] c = Conv <pads = [1, 1, 1, 1]> (a, kw, b0)  [out] o = Transpose <perm = [0, 2, 3, 1]> (c)
     [six] k = Clip (o, lo, hi)  """
@@ -98,13 +98,14 @@ TF = (
     + pair("f", "f")
     + "y = Identity (d_f)"
 )
-DW2 = "[d_w2] dw2 = DequantizeLinear <axis = 0> (w2, s2)  "
+DW2 = "[d_w2] dw2 = DQ <axis = 0> (w2, s2)  "
 STORED: dict[str, Any] = {
-    "s": S(0.03), "z": np.int8(-5), "t": S(0.02), "n": np.uint8(0), "top": np.uint8(127), "lo": S(0), "hi": S(6),
-    "s6": S(6 / 255), "w0": integers(16, 8, 3, 3), "s0": scales(16), "z0": np.zeros(16, np.int8), "b0": floats(16),
-    "axes": np.array([2, 3]), "to": np.array([1, 16]), "w1": integers(10, 16), "s1": scales(10),
-    "z1": np.zeros(10, np.int8), "b1": floats(10), "wf": floats(16, 8, 3, 3), "zc": integers(16, seed=5) // 4,
-    "whwio": floats(3, 3, 8, 16), "w2": integers(16, 16, 3, 3, seed=9), "s2": scales(16, 4),
+    "s": S(0.03), "z": np.int8(-5), "t": S(0.02), "n": np.uint8(0), "top": np.uint8(127), "lo": S(0),
+    "hi": S(6), "s6": S(6 / 255), "w0": integers(16, 8, 3, 3), "s0": scales(16), "z0": np.zeros(16, np.int8),
+    "b0": floats(16), "axes": np.array([2, 3]), "to": np.array([1, 16]), "w1": integers(10, 16),
+    "s1": scales(10), "z1": np.zeros(10, np.int8), "b1": floats(10), "wf": floats(16, 8, 3, 3),
+    "zc": integers(16, seed=5) // 4, "whwio": floats(3, 3, 8, 16), "w2": integers(16, 16, 3, 3, seed=9),
+    "s2": scales(16, 4),
 }  # fmt: skip
 Q, D = "QuantizeLinear", "DequantizeLinear"
 CASES = {
@@ -118,6 +119,7 @@ CASES = {
 def build_case(build: Any, name: str) -> ir.Model:
     body, output, _ = CASES[name]
     body = body.replace("s, n", "s7, n") if name == "PyTorch QAT" else body
+    body = body.replace("= Q ", f"= {Q} ").replace("= DQ ", f"= {D} ")
     text = f"{HEAD} g (float[1, 8, 8, 8] x) => ({output}) {{ {body} }}"
     stored = STORED | {"s7": S(0.03)}
     model: ir.Model = build(text, stored)
