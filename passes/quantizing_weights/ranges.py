@@ -15,6 +15,8 @@ from .grids import Floats, Grid, IntegerGrid
 __all__ = ["Ranges", "fit_ranges", "rounded_scale", "whole_range"]
 
 _SHRINKS = np.linspace(1.0, 0.5, 21)
+_STRETCHES = np.linspace(1.6, 1.05, 12)
+"""Floats lie further apart the larger they are: a range beyond the largest weight may suit the others."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def fit_ranges(blocks: Floats, importance: Floats, grid: Grid) -> Ranges:
     """Ranges of groups [O, groups, G] whose error, weighted by `importance` of that shape, is least."""
     best = np.full(blocks.shape[:-1], np.inf)
     scales, zeros = np.ones_like(best), np.zeros_like(best)
-    for shrink in _SHRINKS:
+    for shrink in _SHRINKS if isinstance(grid, IntegerGrid) else [*_STRETCHES, *_SHRINKS]:
         tried = whole_range(blocks, grid, float(shrink))
         for _ in range(2):  # as the range says, then fitted to what was rounded
             numbers = tried.nearest(blocks)

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from gossamer.kernels.formats.group_float4 import parse_group_float4
 from gossamer.passes.activations import Calibration
 from gossamer.passes.clean import prepare
 from gossamer.passes.compress.quantize_weights import QuantizeWeights
@@ -54,6 +55,14 @@ def stored_bytes(model: ir.Model) -> int:
         ({"dtype": "int4", "group": 32, "fit": False, "compensate": False}, 0.3),
         ({"dtype": "float8-e4m3", "group": 32}, 0.1),
         ({"dtype": "float8-e5m2", "group": 0}, 0.2),
+        ({"dtype": "float8-e4m3", "group": 0, "powers": "each"}, 0.1),
+        ({"dtype": "float4-e2m1", "group": 32}, 0.4),
+        ({"dtype": "float4-e2m1", "group": 16, "powers": "each"}, 0.5),
+        ({"dtype": "float4-e2m1", "group": 16, "powers": "apart"}, 0.4),
+        ({"dtype": "int3", "group": 16}, 0.6),
+        ({"dtype": "int3", "group": 16, "symmetric": True}, 0.6),
+        ({"dtype": "int2", "group": 16}, 1.0),
+        ({"dtype": "int4-in-int8", "group": 32}, 0.3),
     ],
 )
 def test_every_layer_runs_in_onnxruntime_near_the_dense_one(
@@ -97,6 +106,86 @@ def test_calibration_data_makes_outputs_better(build: Any) -> None:
         quantize(model, context)
         errors.append(np.linalg.norm(run_onnx(model, {"x": x[200:]})[0] - x[200:] @ weight))
     assert errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [("int3", 3 + 19 / 32), ("int2", 2 + 18 / 32), ("float4-e2m1", 4 + 4 / 32 + 16 / 96)]
+)
+def test_formats_store_exactly_their_bits(build: Any, dtype: str, bits: float) -> None:
+    weight = np.random.default_rng(0).standard_normal((96, 128)).astype(np.float32)
+    model = one_layer(build, weight)
+    report = quantize(model, dtype=dtype, powers="apart" if dtype == "float4-e2m1" else "free")
+    sizes = 8 * (2 + 2) if dtype != "float4-e2m1" else 8 * (2 + 1)  # shape and form
+    assert report.changed[0].bytes_after == stored_bytes(model)
+    assert abs(8 * (stored_bytes(model) - sizes) / weight.size - bits) < 0.05
+
+
+def float4_parts(model: ir.Model) -> Any:
+    call = next(node for node in model.graph if node.op_type == "GroupFloat4Decode")
+    names = ("quantized", "scale", "shift", "shape", "form")
+    parts = {}
+    for name, value in zip(names, call.inputs, strict=True):
+        assert value is not None
+        assert value.const_value is not None
+        parts[name] = value.const_value.numpy()
+    return parse_group_float4(parts)
+
+
+def test_constrained_scales_are_powers_of_two_or_such_apart(build: Any) -> None:
+    weight = np.random.default_rng(3).standard_normal((128, 16)).astype(np.float32)
+    weight *= np.repeat([0.01, 1, 0, 30], 32).astype(np.float32)[:, None]
+    errors = {}
+    for powers in ("free", "each", "apart"):
+        model = one_layer(build, weight)
+        quantize(model, dtype="float4-e2m1", group=32, powers=powers, min_elements=0, compensate=False)
+        errors[powers] = np.square(decoded(model, 128) - weight).sum()
+        scales = float4_parts(model).scales
+        if powers == "each":
+            assert (np.log2(scales) == np.rint(np.log2(scales))).all()
+        if powers == "apart":
+            ratios = np.log2(scales.max(axis=1, keepdims=True) / scales)
+            assert (ratios == np.rint(ratios)).all()
+    assert errors["free"] <= errors["apart"] < errors["each"]
+    assert errors["apart"] < 1.3 * errors["free"]
+
+
+def test_dual_grain_decodes_to_int8_with_a_scale_for_each_output(build: Any) -> None:
+    weight = np.random.default_rng(4).standard_normal((96, 24)).astype(np.float32)
+    free, dual = one_layer(build, weight), one_layer(build, weight)
+    quantize(free, group=16, compensate=False)
+    quantize(dual, dtype="int4-in-int8", group=16, compensate=False)
+    node = next(node for node in dual.graph if node.op_type == "DequantizeLinear")
+    assert node.inputs[0] is not None
+    assert node.inputs[0].dtype == ir.DataType.INT8
+    gaps = [np.linalg.norm(decoded(model, 96) - weight) for model in (free, dual)]
+    assert gaps[1] < 1.1 * gaps[0]
+
+
+def test_later_layers_make_up_for_what_earlier_ones_lost(build: Any) -> None:
+    rng = np.random.default_rng(5)
+    first, second = (rng.standard_normal((32, 32)).astype(np.float32) / 6 for _ in range(2))
+    body = "a = MatMul (x, v) b = Relu (a) y = MatMul (b, w)"
+    text = f"{HEAD} g (float[n, 32] x) => (float[n, 32] y) {{ {body} }}"
+    x = (rng.standard_normal((600, 6)) @ rng.standard_normal((6, 32))).astype(np.float32)
+    wanted = run_onnx(build(text, {"v": first, "w": second}), {"x": x[400:]})[0]
+    errors = []
+    for sequential in (False, True):
+        model = build(text, {"v": first, "w": second})
+        context = Context(Calibration([{"x": x[:400]}]))
+        quantize(model, context, dtype="int2", group=16, sequential=sequential, min_elements=0)
+        errors.append(np.linalg.norm(run_onnx(model, {"x": x[400:]})[0] - wanted))
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_kinds_of_layers_may_have_another_type(cnn: ir.Model) -> None:
+    model = prepare(cnn)
+    options = {"first": "int8", "last": "float8-e4m3", "depthwise": "int8", "min_elements": 0}
+    report = quantize(model, dtype="int3", nodes={"square": {"dtype": "int2"}}, **options)
+    details = {change.node: change.detail.split(",")[0] for change in report.changed}
+    assert details["stem"] == details["depthwise"] == "int8 with a scale for each output"
+    assert details["classifier"].startswith("float8-e4m3 with a scale for")
+    assert details["pointwise1"].startswith("int3 ")
+    assert details["square"].startswith("int2 ")
 
 
 def test_layers_that_are_skipped_or_cannot_be_stored_say_why(cnn: ir.Model) -> None:
