@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import gossamer
 from gossamer.passes.catalog import make_pass
 from gossamer.passes.naming import name_everything
 from gossamer.passes.reference import run_onnx
@@ -266,3 +267,22 @@ def test_the_form_stays_when_the_pass_runs_again(build: Any) -> None:
     twice, report = formed(once)
     assert Counter(operators(once)) == Counter(operators(twice))
     assert not report.changed
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_rows_of_a_table_are_gathered_in_bytes(build: Any, count: int, zeros: bool) -> None:
+    """An embedding whose rows have scales of their own."""
+    zero = ", zt" if zeros else ""
+    text = f"""{HEAD} g (int64[2, {count}] i) => (float[2, {count}, 6] y) {{
+        d = DequantizeLinear <axis = 0> (table, st{zero})  y = Gather (d, i) }}"""
+    table = RNG(1).integers(-128, 128, (9, 6), np.int8)
+    weights = {"table": table, "st": RNG(2).random(9, np.float32) + S(0.1)}
+    weights |= {"zt": RNG(3).integers(-9, 9, 9, np.int8)} if zeros else {}
+    model, feeds = build(text, weights), {"i": RNG(4).integers(-9, 9, (2, count))}
+    after, _ = formed(model)
+    wanted = ["Reshape", "Gather", "Gather", *(["Gather"] if zeros else []), "DQ", "Reshape"]
+    assert sorted(operators(after)) == sorted(wanted)
+    assert np.array_equal(run_onnx(after, feeds)[0], run_onnx(model, feeds)[0])
+    with gossamer.compile(model).session() as session:
+        assert np.array_equal(session.run(None, feeds)[0], run_onnx(model, feeds)[0])
