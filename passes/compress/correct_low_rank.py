@@ -28,7 +28,7 @@ from ..low_rank.families import svd
 from ..low_rank.problem import Problem
 from ..low_rank.rewriting import add_product
 from ..report import PassReport
-from ..stored_weights import stored_in
+from ..stored_weights import array_of
 
 __all__ = ["CorrectLowRank"]
 
@@ -118,10 +118,10 @@ def _now(layer: Layer) -> tuple[Array, int]:
     """The layer's weights as they are stored now, outputs first, and their bytes."""
     if layer.weight.const_value is not None:
         return _weight(layer), layer.weight.const_value.nbytes
-    stored = stored_in(layer.weight)
-    if stored is None:
+    found = array_of(layer.weight)
+    if found is None:
         raise ModelError("nothing says what its weights are", where=node_label(layer.node))
-    return np.asarray(stored.decode(), np.float32), stored.nbytes
+    return np.asarray(layer.outputs_first(found[0]), np.float32), found[1]
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:
