@@ -11,7 +11,7 @@ from ..cpu.integer_product import Reach
 from ..cpu.lazy import Leaf
 from ..cpu.pixel_layout import pixel_pitch, pixel_strides
 from ..cpu.pixel_padding import PadPixels
-from ..cpu.tensor import Tensor
+from ..cpu.tensor import Tensor, contiguous
 from ..cpu.window import Window
 from .attributes import describe, integer, require_equal
 from .fusion import grow_epilogue
@@ -22,7 +22,7 @@ from .report import report_layer
 from .state import Lowering, filled_shape
 from .windows import window_of
 
-__all__ = ["integer_convolution"]
+__all__ = ["flat_reach", "integer_convolution", "padded_image", "reach_of"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,10 +35,11 @@ def integer_convolution(state: Lowering, node: ir.Node) -> bool:
     layer = integer_layer(state, node, 0, bias)
     if layer is None:
         return False
-    if layer.weights.ndim != 4:
-        state.float_reasons[layer.x.node] = "only images of two dimensions are convolved in integers"
+    groups, axes = integer(node, "group", 1), layer.weights.ndim - 2
+    if axes not in (1, 2) or (axes == 1 and is_depthwise(layer, groups)):
+        kind = "depthwise convolution" if axes == 1 else "convolution"
+        state.float_reasons[layer.x.node] = f"no {kind} of {axes} dimensions in integers"
         return False
-    groups = integer(node, "group", 1)
     if is_depthwise(layer, groups):
         integer_depthwise(state, layer)
     else:
@@ -47,26 +48,25 @@ def integer_convolution(state: Lowering, node: ir.Node) -> bool:
 
 
 def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
-    node, weights = layer.node, layer.weights
+    node = layer.node
     shape = filled_shape(node.outputs[0], describe(node))
-    source = pixel_major(state, state.lazy(layer.x.integers), node.name or "image")
+    source, weights = _image(state, layer), _with_height(layer.weights)
     require_equal(node, "input channels", source.shape[1], weights.shape[1] * groups)
     require_equal(node, "batch sizes", source.shape[0], shape[0])
     require_equal(node, "output channels", (len(weights), 0), (shape[1], len(weights) % groups))
-    window = window_of(node, source.shape[2:], shape[2:], weights.shape[2:])
-    strides = pixel_strides(shape)
-    epilogue = grow_epilogue(
-        state, node.outputs[0], shape, lambda t: read_with_channels(t, shape), strides=strides
-    )
-    name = epilogue.value.name or "conv"
-    dtype = "float32" if epilogue.tree.dtype == "float32" else epilogue.tree.dtype
-    out = state.new_tensor(name, dtype, shape, strides)
+    full = (*shape[:2], *(1,) * (4 - len(shape)), *shape[2:])
+    window = window_of(node, source.shape[2:], full[2:], weights.shape[2:])
+    image, _, row, pixel = pixel_strides(full)
+    strides = (image, 1, row, pixel) if len(shape) == 4 else (image, 1, pixel)
+    epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape), strides=strides)
+    dtype = epilogue.tree.dtype
+    out = state.new_tensor(epilogue.value.name or "conv", dtype, shape, strides)
     room = pixel_pitch(shape[1]) if groups == 1 else shape[1] // groups
-    padded = _padded(state, layer, source, window)
-    reach, matrix = _reach(padded, window, weights, groups)
-    steps = (strides[0], strides[2], strides[3])
+    padded = padded_image(state, source, window, layer.zero_point)
+    reach, matrix = reach_of(padded, window, weights, groups)
+    steps = (image, row, pixel)
     if window.taps == 1 and window.strides == (1, 1):
-        reach, steps = _flat(reach, steps, window)
+        reach, steps = flat_reach(reach, steps, window)
     choice = append_product(state, layer, padded, reach, matrix, out, steps, room, epilogue)
     layer.take(state, epilogue)
     state.absorbed.update(epilogue.nodes)
@@ -74,7 +74,32 @@ def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     state.define(epilogue.value, Leaf(out if dtype != "float32" else state.copy(out)))
 
 
-def _padded(state: Lowering, layer: IntegerLayer, source: Tensor, window: Window) -> Tensor:
+def _image(state: Lowering, layer: IntegerLayer) -> Tensor:
+    """What is convolved, pixel-major; a line (N, C, W) as an image of height 1."""
+    value, name = state.lazy(layer.x.integers), layer.node.name or "image"
+    if len(value.shape) == 4:
+        return pixel_major(state, value, name)
+    require_equal(layer.node, "axes", 3, len(value.shape))
+    n, channels, width = value.shape
+    shape = (n, channels, 1, width)
+    strides = pixel_strides(shape)
+    lies = isinstance(value, Leaf) and value.tensor.strides == (strides[0], 1, strides[3])
+    if isinstance(value, Leaf) and lies and value.tensor.place == "arena":
+        return value.tensor.view(shape, strides)
+    whole = state.dense(value, name)
+    return pixel_major(state, Leaf(whole.view(shape, contiguous(shape))), name)
+
+
+def _with_height(weights: Array) -> Array:
+    """(M, C / groups, kw) as (M, C / groups, 1, kw)."""
+    return weights if weights.ndim == 4 else weights[:, :, None]
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    return read_with_channels(tensor, shape) if len(shape) == 4 else tensor.size == 1
+
+
+def padded_image(state: Lowering, source: Tensor, window: Window, fill: int | Tensor) -> Tensor:
     """The image with a margin of zero points where windows reach over its border."""
     if not any(window.pads):
         return source
@@ -82,11 +107,11 @@ def _padded(state: Lowering, layer: IntegerLayer, source: Tensor, window: Window
     top, left, bottom, right = window.pads
     shape = (n, c, top + height + bottom, left + width + right)
     out = state.new_tensor(f"{source.name}.padded", source.dtype, shape, pixel_strides(shape))
-    state.steps.append(PadPixels(source, out, (height, width), window.pads, layer.zero_point))
+    state.steps.append(PadPixels(source, out, (height, width), window.pads, fill))
     return out
 
 
-def _reach(source: Tensor, window: Window, weights: Array, groups: int) -> tuple[Reach, Array]:
+def reach_of(source: Tensor, window: Window, weights: Array, groups: int) -> tuple[Reach, Array]:
     """What a pixel reads of a padded image, and the weights (groups, outputs, taps, run) for it."""
     image, _, row, pixel = source.strides
     high, wide = window.kernel
@@ -105,7 +130,9 @@ def _reach(source: Tensor, window: Window, weights: Array, groups: int) -> tuple
     return Reach(pixels, steps, taps, channels, groups, channels), matrix
 
 
-def _flat(reach: Reach, steps: tuple[int, int, int], window: Window) -> tuple[Reach, tuple[int, int, int]]:
+def flat_reach(
+    reach: Reach, steps: tuple[int, int, int], window: Window
+) -> tuple[Reach, tuple[int, int, int]]:
     """All pixels of all images as one column of pixels, for a window of one pixel."""
     rows = reach.pixels[0] * window.pixels
     flat = Reach((1, rows, 1), (0, reach.steps[2], 0), reach.taps, reach.run, reach.groups, reach.group)

@@ -207,3 +207,26 @@ def test_a_block_runs_in_integers_from_end_to_end() -> None:
     assert {weight.dtype for weight in program.weight_table if "panels" in weight.packing} == {"int8"}
     floats = sum(weight.bytes for weight in program.weight_table if weight.dtype == "float32")
     assert floats < 4 * 2 * (24 + 40 + 24 + 10) * 2  # scales only
+
+
+def test_convolutions_along_one_axis_run_in_integers_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    constants: dict[str, Array] = {"s": np.asarray(0.05, np.float32), "z": np.asarray(100, np.uint8)}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q0"])]
+    for i, (outputs, inputs, kernel, stride) in enumerate(((20, 5, 5, 2), (33, 20, 1, 1))):
+        constants |= {f"w{i}": drawn(rng, "int8", outputs, inputs, kernel), f"v{i}": np.float32(0.002)}  # type: ignore[dict-item]
+        nodes += [
+            helper.make_node("DequantizeLinear", [f"q{i}", "s", "z"], [f"d{i}"]),
+            helper.make_node("DequantizeLinear", [f"w{i}", f"v{i}"], [f"e{i}"]),
+            helper.make_node("Conv", [f"d{i}", f"e{i}"], [f"c{i}"], strides=[stride], pads=[1, 2]),
+            helper.make_node("QuantizeLinear", [f"c{i}", "s", "z"], [f"q{i + 1}"]),
+        ]
+    feeds = {"x": rng.standard_normal((2, 5, 30)).astype(np.float32)}
+    model = model_of(nodes, feeds, {"q1": "uint8", "q2": "uint8"}, constants)
+    program, folder = build(model, "host", tmp_path / "artifact")
+    assert [layer.kernel for layer in program.layers] == ["integer-gemm", "integer-gemm"]
+    expected = onnxruntime.InferenceSession(model).run(["q1", "q2"], feeds)
+    got = InferenceSession(folder).run(["q1", "q2"], feeds)
+    for reference, value in zip(expected, got, strict=True):
+        assert len(np.unique(reference)) > 20
+        assert np.max(np.abs(reference.astype(int) - value)) <= 1
