@@ -13,6 +13,7 @@ from tvm import tirx as tir
 
 from . import vectormath as vm
 from .builder import Builder, constant, lanes_of, scalar_type, vector_type
+from .float8 import round_float8
 
 __all__ = ["FUNCTIONS", "Function", "cast", "maximum", "minimum"]
 
@@ -338,6 +339,7 @@ FUNCTIONS: dict[str, Function] = {
     "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),
+    "RoundFloat8": Function(lambda b, v, o, d: round_float8(b, v[0], o["kind"]), 8),  # not an operator
     "RoundedClip": Function(_rounded_clip, 3),  # not an operator: whole numbers within limits
     "Selu": Function(_selu, 20),
     "Shrink": Function(_shrink, 3),

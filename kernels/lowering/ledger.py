@@ -11,7 +11,7 @@ from .state import Lowering
 
 __all__ = ["ledger_of"]
 
-_WIDE = frozenset({"INT16", "UINT16"})
+_BYTES = frozenset({"INT8", "UINT8", "INT32"})  # int32: biases
 _LONGEST = 1000
 
 
@@ -39,8 +39,8 @@ def _of_quantizer(node: ir.Node) -> str:
     source = given.producer() if given is not None else None
     if source is None:
         return f"quantises the model's input {given.name!r}" if given is not None else "reads nothing"
-    if (wide := _wide(result)) is not None:
-        return wide
+    if (other := _other_type(result)) is not None:
+        return other
     if source.op_type == "DequantizeLinear":
         return f"changes the scale of what {source.name!r} gives"
     return f"rounds what {describe(source)} gives, which computes in {_type_name(given)}"
@@ -58,13 +58,13 @@ def _of_dequantizer(state: Lowering, node: ir.Node) -> str:
         )
     if result in state.arrays:
         return f"a constant: {names} reads it as {_type_name(result)}"
-    wide = _wide(given)
-    return wide if wide is not None else f"read by {names}, which computes in {_type_name(result)}"
+    other = _other_type(given)
+    return other if other is not None else f"read by {names}, which computes in {_type_name(result)}"
 
 
-def _wide(value: ir.Value | None) -> str | None:
+def _other_type(value: ir.Value | None) -> str | None:
     name = value.dtype.name if value is not None and value.dtype is not None else ""
-    return f"no kernel computes with {name.lower()}" if name in _WIDE else None
+    return f"no kernel computes with {name.lower()}" if name and name not in _BYTES else None
 
 
 def _type_name(value: ir.Value | None) -> str:
