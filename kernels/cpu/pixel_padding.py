@@ -21,18 +21,20 @@ class PadPixels(Kernel):
     """`out`: (N, C, top + H + bottom, left + W + right), of `source` (N, C, H, W) inside, `fill` around it.
 
     Without a `source` only the margin is written; `size` is (H, W). Pixels lie alike in both, their pitch
-    included; `pads` are (top, left, bottom, right).
+    included; `pads` are (top, left, bottom, right). `fill` is a number, or a tensor of one that is known at
+    run time.
     """
 
     source: Tensor | None
     out: Tensor
     size: tuple[int, int]
     pads: tuple[int, int, int, int]
-    fill: int
+    fill: int | Tensor
     family = "pad"
 
     def reads(self) -> Sequence[Tensor]:
-        return () if self.source is None else (self.source,)
+        own = [self.source, self.fill if isinstance(self.fill, Tensor) else None]
+        return [tensor for tensor in own if tensor is not None]
 
     def writes(self) -> Sequence[Tensor]:
         return (self.out,)
@@ -43,7 +45,8 @@ class PadPixels(Kernel):
             "pad-pixels",
             self.size,
             self.pads,
-            self.fill,
+            None if isinstance(self.fill, Tensor) else self.fill,
+            self.source is None,
             *(Leaf(t).key for t in (*self.reads(), self.out)),
         )
 
@@ -52,6 +55,9 @@ class PadPixels(Kernel):
         top, left, bottom, right = self.pads
         image, _, row, pixel = self.out.strides
         rows = top + height + bottom
+        self._value: Any = self.fill
+        if isinstance(self.fill, Tensor):
+            self._value = b.let(pointers[id(self.fill)].load(0), "fill")
         with b.split(self.out.shape[0] * rows) as line:
             n, y = b.let(tir.truncdiv(line, int32(rows))), b.let(tir.truncmod(line, int32(rows)))
             at = b.let(n * image + y * row, "at")
@@ -72,7 +78,10 @@ class PadPixels(Kernel):
     def _fill(self, b: Builder, out: Pointer, at: Any, count: int) -> None:
         for first, step, turns in _pieces(count, 4 * b.isa.lanes):
             with b.each(turns) as i:
-                b.store(out, at + (i * step + first), constant(self.fill, self.out.dtype, step))
+                value = self._value
+                filled = constant(value, self.out.dtype, step) if isinstance(value, int) else value
+                filled = filled if isinstance(value, int) or step == 1 else tir.Broadcast(value, step)
+                b.store(out, at + (i * step + first), filled)
 
     def _copy(self, b: Builder, source: Pointer, start: Any, out: Pointer, at: Any, count: int) -> None:
         for first, step, turns in _pieces(count, 4 * b.isa.lanes):

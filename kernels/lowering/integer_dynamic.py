@@ -8,6 +8,7 @@ its sums from -zero point · Σ w and multiplies by a row of scales; small kerne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -30,7 +31,7 @@ from .integer_tree import finish_at_run_time
 from .report import report_layer
 from .state import Lowering, filled_shape
 
-__all__ = ["ScaledSums", "dynamic_product", "scaled_sums", "zero_point_bias"]
+__all__ = ["ScaledSums", "append_dynamic", "dynamic_product", "scaled_sums", "zero_point_bias"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -150,18 +151,51 @@ def dynamic_product(
     panels = Panels(dot, reach, weights[None, :, None, :])
     pitch = row_pitch(shape[-1])
     strides = rows_apart(shape, pitch)
-    sums = scaled_sums(state, node.outputs[0], outputs, 0)
+    out, value = append_dynamic(
+        state,
+        node,
+        panels,
+        rows,
+        zero_point,
+        scaled_sums(state, node.outputs[0], outputs, 0),
+        (shape, strides, (0, pitch, 0), shape[-1]),
+        lambda tensor: fits_rows(tensor, shape, strides),
+        np.ascontiguousarray(weights.T),
+    )
+    state.define(value, Leaf(out))
+
+
+Place = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int, int], int]
+
+
+def append_dynamic(
+    state: Lowering,
+    node: ir.Node,
+    panels: Panels,
+    source: Tensor,
+    zero_point: Lazy | None,
+    sums: ScaledSums | None,
+    place: Place,
+    fits: Callable[[Tensor], bool],
+    weights: Array,
+) -> tuple[Tensor, ir.Value]:
+    """Adds the kernel; its result and the value that it is.
+
+    `place` is the result's shape and strides, the distances of its pixels, and the room of a group.
+    """
+    (shape, strides, steps, room), name = place, node.name or node.op_type
     value = node.outputs[0] if sums is None else sums.value
     epilogue = Epilogue(Accumulator(shape, "int32"), value)
     finish: Finish | PlainSums = PlainSums()
     if sums is not None:
-        epilogue = grow_epilogue(state, value, shape, lambda t: fits_rows(t, shape, strides), strides)
+        epilogue = grow_epilogue(state, value, shape, fits, strides)
         epilogue.nodes[:0] = sums.nodes
         finish = finish_at_run_time(epilogue.tree, sums.row(state, name, panels))
     bias = zero_point_bias(state, name, panels, zero_point)
     out = state.new_tensor(epilogue.value.name or name, epilogue.tree.dtype, shape, strides)
-    kind = "int8" if dot.weight_dtype == "int8" else "int16"
-    choice = panels.append(state, name, rows, bias, out, (0, pitch, 0), shape[-1], finish, kind)
+    choice = panels.append(state, name, source, bias, out, steps, room, finish, panels.dot.weight_dtype)
     state.absorbed.update(epilogue.nodes)
-    report_layer(state, node, np.ascontiguousarray(weights.T), out, choice, epilogue)
-    state.define(epilogue.value, Leaf(out))
+    for quantized in epilogue.operands:
+        quantized.take(state)
+    report_layer(state, node, weights, out, choice, epilogue)
+    return out, epilogue.value
