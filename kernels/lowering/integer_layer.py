@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..cpu.integer_dot import Dot, integer_dot
 from ..cpu.integer_product import Reach
 from ..cpu.tensor import Tensor
 from .choice import Choice
 from .fusion import Epilogue
-from .integer_panels import Panels
+from .halved_weights import panels_of
 from .integer_tree import Sums, finish_of
 from .quantized import Quantized, quantized_of
 from .state import Lowering
@@ -43,10 +42,6 @@ class IntegerLayer:
     @property
     def zero_point(self) -> int:
         return int(self.x.zero_point.reshape(-1)[0])
-
-    def dot(self, state: Lowering) -> Dot:
-        """The instruction for these weights."""
-        return integer_dot(state.isa, self.x.dtype, (int(self.weights.min()), int(self.weights.max())))
 
     def take(self, state: Lowering, epilogue: Epilogue) -> None:
         """Notes which Q and DQ nodes this layer's kernel computes."""
@@ -134,7 +129,8 @@ def append_product(
     epilogue: Epilogue,
 ) -> Choice:
     """Adds the kernel; `matrix` (groups, outputs of one, taps, run) holds the weights of every tap's run."""
-    name, panels = layer.node.name or layer.node.op_type, Panels(layer.dot(state), reach, matrix)
+    name = layer.node.name or layer.node.op_type
+    panels = panels_of(state.isa, layer.x.dtype, reach, matrix)
     corrected = layer.bias - panels.dot.zero_point(layer.zero_point) * panels.totals
     bias = state.pool.add(f"{name}.bias", panels.packed(corrected).astype(np.int32))
     sums = Sums(layer.scale, layer.addend, panels.most + np.abs(layer.bias))

@@ -137,6 +137,14 @@ def test_sums_are_exact_for_all_windows_types_and_zero_points(target: str, tmp_p
         assert np.array_equal(value, expected[name]), name
 
 
+def test_weights_of_nine_bits_are_multiplied_as_two_of_eight() -> None:
+    program = lower(prepare(load_model(sums()[0])), find_target("x86-64-v4-vnni"))
+    stored = {layer.shape: layer for layer in program.layers}
+    halved, wide = stored[(1, 6, 5, 5)], stored[(1, 19, 3, 3)]  # zero points 255 and 0 of uint8 weights
+    assert halved.reason.startswith("vpdpbusd")
+    assert wide.reason.startswith("vpmaddwd")  # 255 is no sum of two int8
+
+
 def block() -> tuple[bytes, dict[str, Array]]:
     """3x3 of stride 2, then 1x1 and 3x3 with the sum around them, and a product: floats at both ends."""
     rng = np.random.default_rng(8)
