@@ -18,6 +18,7 @@ from ..cpu.register_tile import tile_runs
 from ..cpu.tensor import Tensor
 from .choice import Choice
 from .integer_sparse import sparse_plan
+from .integer_winograd import winograd_plan
 from .state import Lowering
 
 __all__ = ["Panels"]
@@ -80,6 +81,9 @@ class Panels:
         sparse = sparse_plan(dot, reach, self.matrix[0].reshape(outputs, -1))
         if sparse is not None:
             return sparse.append(state, name, source, bias, out, out_steps[1], room, finish)
+        winograd = winograd_plan(dot, source, out, out_steps, reach, self.matrix)
+        if winograd is not None:
+            return winograd.append(state, name, source, bias, out, room, finish, stored)
         tile = best_integer_tile(dot, reach.pixels[1:], self.strips, self.rows.shape[2] // dot.depth)
         weights = np.concatenate([_panels(dot, group, tile[2]) for group in self.rows])
         packed = state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors")
