@@ -131,10 +131,7 @@ class TapDot:
 
     def weights(self, source: Pointer, offset: Any) -> Any:
         """Weights of one vector of sums."""
-        found = source.load(offset, self.lanes * self.depth)
-        if self._wide and self.weight_dtype == "int8":
-            return tir.Cast(f"int16x{lanes_of(found)}", found)
-        return found
+        return source.load(offset, self.lanes * self.depth)
 
     def accumulate(self, b: Builder, acc: Any, x: Any, w: Any) -> Any:
         """`acc` with the products of `depth` rows."""
@@ -159,6 +156,6 @@ def tap_dot(isa: Isa, activations: str, weight_range: tuple[int, int], pitch: in
     )
     unit = replace(isa, target=replace(isa.target, vector_bits=32 * lanes))
     dot = integer_dot(unit, activations, weight_range)
-    if dot.paired == dot.depth:
-        return TapDot(unit, activations, dot, dot.weight_dtype)
+    if dot.paired == dot.depth:  # taps are few: int16 ones need not be widened each time
+        return TapDot(unit, activations, dot, "int16" if dot.reads == "int16" else dot.weight_dtype)
     return TapDot(unit, activations, None, "int16")

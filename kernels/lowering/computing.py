@@ -34,8 +34,19 @@ def kernel_for(state: Lowering, value: Lazy, out: Tensor) -> Kernel:
     """The kernel that writes `value` to `out`, which has its shape and type."""
     if isinstance(value, Leaf) and (turned := _turned_floats(value.tensor, out)) is not None:
         return turned
+    value = _planes_first(state, value, out)
     found = _to_pixels(value, out) or _to_planes(value, out)
     return found or _byte_kernel(state, value, out) or ElementwiseKernel(value, out)
+
+
+def _planes_first(state: Lowering, value: Lazy, out: Tensor) -> Lazy:
+    """A rounding of floats that were moved (cut, padded, joined): they are stored before they are turned."""
+    if not is_pixel_major(out) or not isinstance(value, Elementwise) or value.function != "Quantize":
+        return value
+    source = value.args[0]
+    if _is_tree(source) or any(channels_last(tensor) for tensor in leaves(source)):
+        return value
+    return replace(value, args=(Leaf(state.tensor(source)), *value.args[1:]))
 
 
 def _turned_floats(tensor: Tensor, out: Tensor) -> Kernel | None:

@@ -14,7 +14,7 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
-from ..cpu.pixel_layout import pixel_strides, reads_by_pixel
+from ..cpu.pixel_layout import IMAGE_TYPES, pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..program import LayerInfo
 from .weights import WeightPool
@@ -69,6 +69,12 @@ class Storage(Protocol):
     @property
     def name(self) -> str:
         """As files of `encoded/` are called."""
+
+
+def _is_convolved(value: ir.Value) -> bool:
+    """Whether integers are read by a convolution, as floats again."""
+    readers = [use.node for use in value.uses() if use.node.op_type == "DequantizeLinear"]
+    return any(use.node.op_type == "Conv" for node in readers for use in node.outputs[0].uses())
 
 
 @dataclass(frozen=True)
@@ -133,14 +139,15 @@ class Lowering:
                 self.values[value] = Leaf(self.pool.add(value.name or "constant", array))
         return self.values[value]
 
-    def tensor(self, value: Lazy, name: str = "t") -> Tensor:
+    def tensor(self, value: Lazy, name: str = "t", *, by_pixel: bool = False) -> Tensor:
         """The value in memory, computed by a kernel of its own where it is not there yet.
 
-        Integer images that are computed from pixel-major ones lie pixel-major too.
+        Integer images lie pixel-major if they are computed from such, or if that is asked for.
         """
         if isinstance(value, Leaf):
             return value.tensor
-        strides = pixel_strides(value.shape) if reads_by_pixel(self.isa, value) else None
+        by_pixel = by_pixel and len(value.shape) == 4 and value.dtype in IMAGE_TYPES
+        strides = pixel_strides(value.shape) if by_pixel or reads_by_pixel(self.isa, value) else None
         out = self.new_tensor(name, value.dtype, value.shape, strides)
         self.compute(value, out)
         return out
@@ -182,7 +189,7 @@ class Lowering:
         if value.dtype is not None and not isinstance(lazy, Fill):
             lazy = self._checked(value, lazy)
         if not isinstance(lazy, Leaf | Fill) and len(value.uses()) > 1:
-            lazy = Leaf(self.tensor(lazy, value.name or "t"))
+            lazy = Leaf(self.tensor(lazy, value.name or "t", by_pixel=_is_convolved(value)))
         self.values[value] = lazy
 
     def _checked(self, value: ir.Value, lazy: Lazy) -> Lazy:
