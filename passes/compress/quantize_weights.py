@@ -32,6 +32,7 @@ from ..quantizing_weights.grouping import Quantized
 from ..quantizing_weights.linear import LEAST_OPSET
 from ..quantizing_weights.powers import Powers
 from ..quantizing_weights.rounding import Settings, quantize_weight
+from ..quantizing_weights.sensitive import most_sensitive
 from ..quantizing_weights.storing import storage
 from ..report import PassReport
 from ..storing import refusal
@@ -43,6 +44,7 @@ Rows = npt.NDArray[np.float32]
 Weighted = Literal["Conv", "Gemm", "MatMul"]
 Type = Literal["int8", "int4", "int3", "int2", "float8-e4m3", "float8-e5m2", "float4-e2m1", "int4-in-int8"]
 _DUAL_GRAIN = "int4-in-int8"
+_MORE_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,8 @@ class QuantizeWeights(LayerPass):
     whose groups' scales are integers as well, so that they decode to int8 with a scale for each output.
     `first`, `last`, `depthwise` and `spectral` are another `dtype` for layers that see the model's inputs or
     give its outputs, for convolutions of one channel a group, and for layers of whose results a logarithm is
-    taken; options for single nodes or operators win.
+    taken; options for single nodes or operators win. With calibration data int8 is also for the layers whose
+    rounding changes the outputs most, which may hold a share of `sensitive` of all weights.
     """
 
     dtype: Type = "int4"
@@ -75,6 +78,7 @@ class QuantizeWeights(LayerPass):
     last: Type | None = None
     depthwise: Type | None = None
     spectral: Type | None = None
+    sensitive: Annotated[float, Field(ge=0, lt=1)] = 0.0
     min_elements: Annotated[int, Field(ge=0)] = 256
     stage: ClassVar[str] = "compress"
     exact: ClassVar[bool] = False
@@ -90,6 +94,7 @@ class QuantizeWeights(LayerPass):
         report.matched = len(found)
         settings = self._all_settings(model, found)
         layers = self.chosen(found, report, lambda at: self.at(at.node)._refusal(at, model), "rounded")
+        settings.update(self._more_bits(model, layers, settings))
         before = self._rows(model.clone(), layers) if self._drifts else repeat(None)
         for level in _levels(layers) if self._drifts else [layers]:
             names = [node_label(layer.node) for layer in level]
@@ -98,6 +103,21 @@ class QuantizeWeights(LayerPass):
             rounded = list(self.context.map(quantize_weight, work, names))
             for layer, quantized in zip(level, rounded, strict=True):
                 _store(model, layer, quantized, settings[layer], report)
+
+    def _more_bits(
+        self, model: ir.Model, layers: list[Layer], settings: dict[Layer, Settings]
+    ) -> dict[Layer, Settings]:
+        """int8 for the sensitive layers."""
+        data = self.context.calibration
+        open_to = [layer for layer in layers if settings[layer].grid.bits < _MORE_BITS]
+        if data is None or not self.sensitive or not open_to:
+            return {}
+        rounded = (
+            quantize_weight(_outputs_first(layer), replace(settings[layer], compensate=False)).decode()
+            for layer in open_to
+        )
+        found = most_sensitive(model, open_to, rounded, data.feeds, self.sensitive)
+        return {layer: self.at(layer.node)._settings(layer, "int8") for layer in found}
 
     @property
     def _drifts(self) -> bool:

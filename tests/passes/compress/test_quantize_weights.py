@@ -203,6 +203,19 @@ def test_kinds_of_layers_may_have_another_type(cnn: ir.Model) -> None:
     assert details["square"].startswith("int2 ")
 
 
+def test_the_layers_that_change_the_outputs_most_get_more_bits(build: Any) -> None:
+    rng = np.random.default_rng(7)
+    weights = {name: rng.standard_normal((32, 32)).astype(np.float32) / 6 for name in "uvw"}
+    weights["v"] *= 20  # of one branch of two
+    body = "[first] a = MatMul (x, u) [large] b = MatMul (a, v) [small] c = MatMul (a, w) y = Add (b, c)"
+    text = f"{HEAD} g (float[n, 32] x) => (float[n, 32] y) {{ {body} }}"
+    model = build(text, weights)
+    context = Context(Calibration([{"x": rng.standard_normal((64, 32)).astype(np.float32)}]))
+    report = quantize(model, context, sensitive=0.67, min_elements=0)
+    types = {change.node: change.detail.split()[0] for change in report.changed}
+    assert types == {"first": "int8", "large": "int8", "small": "int4"}
+
+
 def test_layers_that_are_skipped_or_cannot_be_stored_say_why(cnn: ir.Model) -> None:
     model = prepare(cnn)
     report = quantize(model, nodes={"pointwise*": {"skip": True}}, layers=("Conv",), min_elements=300)
