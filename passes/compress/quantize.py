@@ -68,7 +68,7 @@ class Quantize(LayerPass):
     per_channel: bool = True
     method: Method = "squared-error"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
-    coverage: Coverage = "stored"
+    coverage: Coverage = "tables"
     equalize: bool = False
     smooth: Annotated[float, Field(ge=0, le=1)] | None = None
     search: bool = False

@@ -6,8 +6,9 @@
 
 One Q behind everything that is computed in a kernel's registers, none between a layer and what follows it
 there. `layers`: inputs of quantised layers, and only those layers read the integers. `stored`: also what a
-pooling, a Concat or a sum of images reads from memory, and all readers read the integers. `all`: also each
-result of a layer and of an operator for which runtimes have integer kernels that need its result quantised.
+pooling, a Concat or a sum of images reads from memory, and all readers read the integers. `tables`: also what
+a Sigmoid, a GELU and the like read: of a byte they are a table of 256. `all`: also each result of a layer and
+of an operator for which runtimes have integer kernels that need its result quantised.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..shapes import static_shape
 
 __all__ = ["Coverage", "Placement", "place"]
 
-Coverage = Literal["layers", "stored", "all"]
+Coverage = Literal["layers", "stored", "tables", "all"]
 Use = tuple[ir.Node, int]
 _MOVES = frozenset(
     [
@@ -40,7 +41,11 @@ _FUSED = frozenset(
     ]
 )
 """Computed in a layer's registers, if their operands are there or broadcast."""
+_COSTLY = frozenset(
+    ["Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "Swish", "Mish", "Softplus", "Elu", "Selu", "Softsign"]
+)
 _IMAGE = 4
+_FAR = 32  # values between those that a table reads and gives
 _INTEGER_RESULTS = frozenset(["Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "AveragePool"])
 _NOT_DATA = frozenset(["Shape", "Size"])
 
@@ -78,7 +83,7 @@ class Placement:
         return list(found.values())
 
 
-def place(model: ir.Model, layers: Collection[ir.Node], coverage: Coverage = "stored") -> Placement:
+def place(model: ir.Model, layers: Collection[ir.Node], coverage: Coverage = "tables") -> Placement:
     """Where values become integers so that `layers`, nodes with constant weights, compute with them."""
     search = _Search(model, layers)
     for node in model.graph:
@@ -94,6 +99,10 @@ def place(model: ir.Model, layers: Collection[ir.Node], coverage: Coverage = "st
         if coverage == "all" and not node.domain and node.op_type in _INTEGER_RESULTS:
             search.want_results(node)
     search.spread()
+    if coverage in ("tables", "all"):
+        for value in list(search.found.readers):
+            search.want_table(value)
+        search.spread()
     return search.found
 
 
@@ -136,6 +145,33 @@ class _Search:
         if behind[0] is not behind[1]:
             order = [self.order[layer] for layer in behind if layer is not None]
             self.want(node, 0 if order[0] < order[1] else 1)
+
+    def want_table(self, value: ir.Value) -> None:
+        """Where `value` is a costly function of one other value, that one is read as integers."""
+        waiting, sources, costly = [value], set[ir.Value](), False
+        for current in waiting:
+            if len(waiting) > _FAR:
+                return
+            node = current.producer()
+            if (
+                node is None
+                or not self._is_pointwise(node)
+                or (current in self.found.readers and current is not value)
+            ):
+                sources.add(current)
+                continue
+            costly |= node.op_type in _COSTLY
+            waiting += [v for v in node.inputs if _is_activation(v) and v is not None and v not in waiting]
+        source = sources.pop() if len(sources) == 1 else None
+        if costly and source is not None and source is not value and self._layer_behind(source) is not None:
+            for use in source.uses():
+                self.want(use.node, use.idx)
+
+    def _is_pointwise(self, node: ir.Node) -> bool:
+        """Whether all that the node reads beside one value are single constants."""
+        constants = [v.const_value for v in node.inputs if v is not None and v.const_value is not None]
+        fused = node.op_type in _FUSED | _COSTLY and not node.domain and node not in self.layers
+        return fused and all(tensor.size == 1 for tensor in constants)
 
     def spread(self) -> None:
         """Other readers, what moves the values, and joins of several, until nothing is added."""

@@ -32,7 +32,7 @@ class Activations:
     symmetric: bool = False
     method: Method = "min-max"
     percentile: float = 99.99
-    coverage: Coverage = "stored"
+    coverage: Coverage = "tables"
 
     def grids(self, placement: Placement, histograms: Mapping[str, Histogram]) -> dict[str, Grid]:
         """By the name of each value that was measured; one object for those that share it."""

@@ -49,9 +49,7 @@ def refusal(layer: Layer, model: ir.Model, skip: bool) -> str:
     if not np.isfinite(tensor.numpy()).all():
         return "its weights are not all finite"
     return (
-        "the logarithm of its outputs is taken, and that needs small values too"
-        if ends_in_log(layer)
-        else ""
+        "the logarithm of its outputs is taken, and that needs small values too" if ends_in_log(layer) else ""
     )
 
 

@@ -19,7 +19,13 @@ def placed(build: Any, body: str, coverage: Coverage = "stored", result: str = "
     rng = np.random.default_rng(0)
     weights = {
         name: rng.standard_normal(shape).astype(np.float32)
-        for name, shape in {"w": (8, 8, 1, 1), "v": (8, 8, 1, 1), "u": (8, 16, 1, 1), "m": (8, 8)}.items()
+        for name, shape in {
+            "w": (8, 8, 1, 1),
+            "v": (8, 8, 1, 1),
+            "u": (8, 16, 1, 1),
+            "m": (8, 8),
+            "bias": (8,),
+        }.items()
         if f" {name})" in body
     }
     model = build(f"{HEAD} (float[n, 8, 6, 6] x) => (float[{result}] y) {{ {body} }}", weights)
@@ -37,6 +43,20 @@ def names(placement: Placement) -> dict[str, list[str]]:
 def test_bias_and_activation_stay_with_their_layer(build: Any) -> None:
     found = placed(build, "a = Conv (x, w) b = Sigmoid (a) c = Mul (a, b) y = Conv (c, v)")
     assert names(found) == {"x": ["Conv 0"], "c": ["Conv 0"]}
+
+
+def test_a_costly_function_of_one_value_reads_integers_too(build: Any) -> None:
+    body = "a = Conv (x, w) b = Sigmoid (a) c = Mul (a, b) y = Conv (c, v)"
+    found = placed(build, body, "tables")
+    assert names(found) == {"x": ["Conv 0"], "a": ["Mul 0", "Sigmoid 0"], "c": ["Conv 0"]}
+
+
+def test_a_bias_of_many_values_is_added_before_the_table(build: Any) -> None:
+    body = "p = GlobalAveragePool (x) f = Flatten (p) a = MatMul (f, m) b = Add (a, bias) c = Gelu (b) "
+    body += "y = MatMul (c, m)"
+    found = names(placed(build, body, "tables", result="n, 8"))
+    assert found["b"] == ["Gelu 0"]
+    assert "a" not in found
 
 
 def test_a_residual_sum_reads_the_integers_that_the_layers_read(build: Any) -> None:
