@@ -286,3 +286,26 @@ def test_rows_of_a_table_are_gathered_in_bytes(build: Any, count: int, zeros: bo
     assert np.array_equal(run_onnx(after, feeds)[0], run_onnx(model, feeds)[0])
     with gossamer.compile(model).session() as session:
         assert np.array_equal(session.run(None, feeds)[0], run_onnx(model, feeds)[0])
+
+
+@pytest.mark.parametrize(
+    ("pads", "value", "joined"),
+    [
+        ([0, 0, 1, 2, 0, 0, 0, 1], 0.0, True),
+        ([0, 0, 1, 1, 0, 0, 1, 1], 0.02, False),
+        ([0, 1, 0, 0, 0, 0, 0, 0], 0.0, False),
+        ([0, 0, -1, 0, 0, 0, 1, 0], 0.0, False),
+    ],
+)
+def test_a_pad_with_what_stands_for_zero_joins_its_convolution(
+    build: Any, pads: list[int], value: float, joined: bool
+) -> None:
+    """Keras pads on its own before a convolution of stride 2."""
+    body = f"""{QDQ} p = Pad (d, to, v)  e = QuantizeLinear (p, s, z)  f = DequantizeLinear (e, s, z)
+        dw = DequantizeLinear (w, s)  y = Conv <pads = [0, 1, 0, 0], strides = [2, 2]> (f, dw)"""
+    channels = 4 + pads[1]
+    weights = {"to": np.array(pads), "v": S(value), "w": RNG(1).integers(-9, 9, (5, channels, 3, 3), np.int8)}
+    expected = "Q DQ DQ Conv" if joined else "Q Pad DQ DQ Conv"
+    after = check(build, body, expected, weights)
+    (conv,) = (node for node in after.graph if node.op_type == "Conv")
+    assert list(conv.attributes["pads"].as_ints()) == ([1, 3, 0, 1] if joined else [0, 1, 0, 0])
