@@ -17,6 +17,7 @@ from .attributes import describe, integer, require_equal
 from .fusion import grow_epilogue
 from .integer_depthwise import integer_depthwise, is_depthwise
 from .integer_layer import IntegerLayer, append_product, integer_layer
+from .joined_groups import joined_groups
 from .pixel_major import pixel_major, read_with_channels
 from .report import report_layer
 from .state import Lowering, filled_shape
@@ -61,6 +62,7 @@ def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     epilogue = grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape), strides=strides)
     dtype = epilogue.tree.dtype
     out = state.new_tensor(epilogue.value.name or "conv", dtype, shape, strides)
+    weights, groups = joined_groups(weights, groups, state.isa.lanes)
     room = pixel_pitch(shape[1]) if groups == 1 else shape[1] // groups
     padded = padded_image(state, source, window, layer.zero_point)
     reach, matrix = reach_of(padded, window, weights, groups)
@@ -70,7 +72,7 @@ def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     choice = append_product(state, layer, padded, reach, matrix, out, steps, room, epilogue)
     layer.take(state, epilogue)
     state.absorbed.update(epilogue.nodes)
-    report_layer(state, node, weights, out, choice, epilogue)
+    report_layer(state, node, layer.weights, out, choice, epilogue)
     state.define(epilogue.value, Leaf(out if dtype != "float32" else state.copy(out)))
 
 

@@ -64,6 +64,7 @@ CONVOLUTIONS = [
     Convolution((1, 4, 6, 13), 17, kernel=5, pads=(2, 0, 1, 3), types=("int8", "int8"), zeros=(-128, 0)),
     Convolution((1, 24, 10, 9), 12, kernel=3, dilation=2, types=("int8", "int8"), zeros=(127, 0)),
     Convolution((1, 12, 6, 6), 40, kernel=3, groups=4, pads=(1, 1, 1, 1), zeros=(7, 0)),
+    Convolution((1, 16, 5, 6), 32, kernel=3, groups=8, pads=(0, 1, 1, 0), zeros=(200, 0)),
     Convolution((1, 10, 5, 5), 6, groups=2, types=("int8", "uint8"), zeros=(-3, 255)),
     Convolution((1, 7, 4, 4), 19, kernel=2, types=("uint8", "uint8"), zeros=(9, 0)),
     Convolution((1, 100, 1, 1), 37, zeros=(11, 0)),
