@@ -9,7 +9,6 @@ import onnx_ir as ir
 
 from ..cpu.depthwise import Depthwise
 from ..cpu.epilogue import Accumulator
-from ..cpu.integer_dot import integer_dot
 from ..cpu.lazy import Fill, Lazy, Leaf
 from ..cpu.pixel_layout import pixel_pitch, pixel_strides
 from ..cpu.sweep import readable
@@ -17,9 +16,9 @@ from ..cpu.tensor import Tensor
 from ..cpu.window import Window
 from .attributes import describe, integer, require_equal
 from .exact_sums import whole_numbers
+from .halved_weights import panels_of
 from .integer_convolution import flat_reach, padded_image, reach_of
 from .integer_dynamic import append_dynamic, scaled_sums
-from .integer_panels import Panels
 from .pixel_major import pixel_major, read_with_channels
 from .state import Lowering, filled_shape
 from .windows import window_of
@@ -54,13 +53,12 @@ def dynamic_convolution(
     steps = (strides[0], strides[2], strides[3])
     if window.taps == 1 and window.strides == (1, 1):
         reach, steps = flat_reach(reach, steps, window)
-    dot = integer_dot(state.isa, image.dtype, (int(weights.min()), int(weights.max())))
     room = pixel_pitch(shape[1]) if groups == 1 else shape[1] // groups
     sums = scaled_sums(state, node.outputs[0], len(weights), 2)
     out, value = append_dynamic(
         state,
         node,
-        Panels(dot, reach, matrix),
+        panels_of(state.isa, image.dtype, reach, matrix),
         padded,
         zero_point,
         sums,

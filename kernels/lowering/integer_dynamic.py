@@ -17,7 +17,6 @@ import numpy as np
 import onnx_ir as ir
 
 from ..cpu.epilogue import Accumulator
-from ..cpu.integer_dot import integer_dot
 from ..cpu.integer_epilogue import Finish
 from ..cpu.integer_product import Reach
 from ..cpu.integer_sums import PlainSums
@@ -25,6 +24,7 @@ from ..cpu.lazy import Fill, Lazy, Leaf
 from ..cpu.tensor import Tensor, contiguous
 from .attributes import describe, integer
 from .fusion import Epilogue, grow_epilogue
+from .halved_weights import panels_of
 from .integer_panels import Panels
 from .integer_rows import fits_rows, row_pitch, rows_apart, stored_rows
 from .integer_tree import finish_at_run_time
@@ -144,11 +144,10 @@ def dynamic_product(
     """
     shape = filled_shape(node.outputs[0], describe(node))
     name, (outputs, depth) = node.name or "matmul", weights.shape
-    dot = integer_dot(state.isa, source.dtype, (int(weights.min()), int(weights.max())))
     rows = stored_rows(state, source, name)
     apart = rows.strides[-2] if len(rows.shape) > 1 else 0
     reach = Reach((1, prod(shape[:-1]), 1), (0, apart, 0), (), depth)
-    panels = Panels(dot, reach, weights[None, :, None, :])
+    panels = panels_of(state.isa, source.dtype, reach, weights[None, :, None, :])
     pitch = row_pitch(shape[-1])
     strides = rows_apart(shape, pitch)
     out, value = append_dynamic(
