@@ -10,9 +10,9 @@ from typing import Any
 from .arithmetic import cast
 from .builder import VECTORIZED, Builder, Pointer, int32
 from .kernel import Kernel
-from .lazy import Lazy, Leaf, Scope, leaves, sharing
+from .lazy import Lazy, Leaf, Moved, Scope, leaves, sharing
 from .merging import merge_axes, unmerge
-from .pixel_layout import channels_last
+from .pixel_layout import IMAGE_TYPES, channels_last
 from .tensor import Tensor, stored_type
 
 __all__ = ["Elementwise"]
@@ -49,10 +49,18 @@ class Elementwise(Kernel):
             value = cast(self.value.at(scope, index), stored_type(self.out.dtype))
             b.store(target, b.simplify(Leaf(self.out).offset(index)), value)
 
-        loop_nest(b, extents, write)
+        octets = channels_last(self.out) and _is_of_bytes(self.value)
+        loop_nest(b, extents, write, 4 * b.isa.lanes if octets else b.isa.lanes)
 
 
-def loop_nest(b: Builder, extents: Sequence[int], body: Any) -> None:
+def _is_of_bytes(value: Lazy) -> bool:
+    """Whether bytes are moved and nothing is computed, so that a vector holds four times as many."""
+    if isinstance(value, Moved):
+        return value.dtype in IMAGE_TYPES and not value.conditional and _is_of_bytes(value.sources[0])
+    return isinstance(value, Leaf) and value.dtype in IMAGE_TYPES
+
+
+def loop_nest(b: Builder, extents: Sequence[int], body: Any, lanes: int) -> None:
     """Loops over `extents`: the first shared out among threads, the last in vectors."""
     if not extents:
         with b.when(b.thread == 0):
@@ -60,23 +68,25 @@ def loop_nest(b: Builder, extents: Sequence[int], body: Any) -> None:
         return
     *outer, inner = extents
     if not outer:
-        _flat(b, inner, body)
+        _flat(b, inner, body, lanes)
         return
     with b.split(outer[0]) as first:
-        _inner_loops(b, [first], outer[1:], inner, body)
+        _inner_loops(b, [first], outer[1:], inner, body, lanes)
 
 
-def _inner_loops(b: Builder, position: list[Any], outer: Sequence[int], inner: int, body: Any) -> None:
+def _inner_loops(
+    b: Builder, position: list[Any], outer: Sequence[int], inner: int, body: Any, lanes: int
+) -> None:
     if outer:
         with b.loop(outer[0]) as i:
-            _inner_loops(b, [*position, i], outer[1:], inner, body)
+            _inner_loops(b, [*position, i], outer[1:], inner, body, lanes)
         return
-    vectors(b, inner, lambda i: body([*position, i]))
+    vectors(b, inner, lambda i: body([*position, i]), lanes)
 
 
-def vectors(b: Builder, extent: int, body: Any) -> None:
-    """`body(i)` for i below `extent`, in whole vectors and one shorter one."""
-    lanes = b.isa.lanes
+def vectors(b: Builder, extent: int, body: Any, lanes: int = 0) -> None:
+    """`body(i)` for i below `extent`, in whole vectors (of `lanes`, float32's if 0) and one shorter one."""
+    lanes = lanes or b.isa.lanes
     full, tail = divmod(extent, lanes)
     if full:
         with b.loop(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
@@ -92,8 +102,7 @@ def _tail(b: Builder, start: int, count: int, body: Any) -> None:
             body(lane + start)
 
 
-def _flat(b: Builder, extent: int, body: Any) -> None:
-    lanes = b.isa.lanes
+def _flat(b: Builder, extent: int, body: Any, lanes: int) -> None:
     full, tail = divmod(extent, lanes)
     if full:
         with b.split(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
