@@ -27,10 +27,11 @@ from ..base import change, node_label, refuse
 from ..clustering.inputs import Assumed, Inputs, Measured
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
 from ..quantizing.refusing import ends_in_log
-from ..quantizing_weights.drift import LARGEST
+from ..quantizing_weights.drift import LARGEST, Drift
 from ..quantizing_weights.grouping import Quantized
 from ..quantizing_weights.linear import LEAST_OPSET
 from ..quantizing_weights.powers import Powers
+from ..quantizing_weights.residual import reading_residuals, residual_of
 from ..quantizing_weights.rounding import Settings, quantize_weight
 from ..quantizing_weights.sensitive import most_sensitive
 from ..quantizing_weights.storing import storage
@@ -95,11 +96,12 @@ class QuantizeWeights(LayerPass):
         settings = self._all_settings(model, found)
         layers = self.chosen(found, report, lambda at: self.at(at.node)._refusal(at, model), "rounded")
         settings.update(self._more_bits(model, layers, settings))
-        before = self._rows(model.clone(), layers) if self._drifts else repeat(None)
+        source = model.clone() if self._drifts else model
+        before = self._rows(source, layers) if self._drifts else repeat(None)
         for level in _levels(layers) if self._drifts else [layers]:
             names = [node_label(layer.node) for layer in level]
             # All are rounded before the first is stored: calibration must see the model as it was.
-            work = self._items(model, level, before, settings)
+            work = self._items(model, level, source, before, settings)
             rounded = list(self.context.map(quantize_weight, work, names))
             for layer, quantized in zip(level, rounded, strict=True):
                 _store(model, layer, quantized, settings[layer], report)
@@ -188,6 +190,7 @@ class QuantizeWeights(LayerPass):
         self,
         model: ir.Model,
         layers: list[Layer],
+        source: ir.Model,
         before: Iterator[Rows | None],
         settings: dict[Layer, Settings],
     ) -> Iterator[tuple[Any, ...]]:
@@ -197,8 +200,22 @@ class QuantizeWeights(LayerPass):
             weight, rows, were = _outputs_first(layer), next(now), next(before)
             drift = None
             if rows is not None and were is not None and layer.groups == 1 and rows.shape[1] <= LARGEST:
-                drift = were, rows
+                drift = Drift(were, rows, self._beside(source, model, layer))
             yield weight, settings[layer], _inputs(layer, weight.shape, rows), drift
+
+    def _beside(self, source: ir.Model, model: ir.Model, layer: Layer) -> Rows | None:
+        """By how much what is added to the layer's results was more in `source` than it is in `model`."""
+        data = self.context.calibration
+        assert data is not None
+        if residual_of(layer) is None:
+            return None
+        found = []
+        for each in (source, model):
+            node = next(node for node in each.graph if node.name == layer.node.name)
+            with reading_residuals([replace(layer, node=node)]) as readers:
+                found += list(data.rows(each, readers, self.samples))
+        gap: Rows = found[0] - found[1]
+        return gap
 
 
 def _levels(layers: list[Layer]) -> Iterator[list[Layer]]:

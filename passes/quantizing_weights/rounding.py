@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..clustering.compensation import assign_compensated
 from ..clustering.inputs import Inputs
 from .descent import descend
-from .drift import adapted
+from .drift import Drift, adapted
 from .dual_grain import channel_ranges
 from .grids import Floats, Grid, find_grid
 from .grouping import Quantized, grouped
@@ -20,8 +20,6 @@ from .ranges import Ranges, fit_ranges, whole_range
 __all__ = ["Settings", "quantize_weight"]
 
 Singles = npt.NDArray[np.float32]
-Drift = tuple[Singles, Singles]
-"""Rows [n, K] that a layer read, and those that it reads now."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def quantize_weight(
     """
     matrix = weight.reshape(len(weight), -1).astype(np.float64)
     if drift is not None:
-        matrix = adapted(matrix, *drift, settings.damping)
+        matrix = adapted(matrix, drift, settings.damping)
     group = min(settings.group or matrix.shape[1], matrix.shape[1])
     ranges, channel = _ranges(matrix, group, settings, inputs)
     each = ranges.spread(group, matrix.shape[1])
