@@ -13,9 +13,14 @@ from .builder import Builder, Pointer, constant, int32
 from .code_lookup import Look, TableLookup, padded_tables
 from .code_stream import CodeStream
 
-__all__ = ["BytePlanes"]
+__all__ = ["BytePlanes", "octet_lookup"]
 
 Array = npt.NDArray[Any]
+_PSHUFB = {
+    16: "llvm.x86.ssse3.pshuf.b.128",
+    32: "llvm.x86.avx2.pshuf.b",
+    64: "llvm.x86.avx512.pshuf.b.512",
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class BytePlanes(TableLookup):
 
     def _plane(self, b: Builder, registers: list[Any], indices: list[Any]) -> Any:
         pairs = zip(registers, indices, strict=True)
-        found = [_octet_lookup(b, register, index, self._registers > 1) for register, index in pairs]
+        found = [octet_lookup(b, register, index, self._registers > 1) for register, index in pairs]
         total = found[0]
         for more in found[1:]:
             total = total | more
@@ -151,13 +156,15 @@ def _interleaved(octets: int, width: int) -> tuple[Array, Array]:
     return turns[0].reshape(-1), turns[1].reshape(-1)
 
 
-def _octet_lookup(b: Builder, table: Any, code: Any, beyond: bool) -> Any:
-    """`table[code]` for every byte of `code`, below 16; `beyond`: zero elsewhere (on x86 from 128 on)."""
+def octet_lookup(b: Builder, table: Any, code: Any, beyond: bool) -> Any:
+    """`table[code]` for every byte of `code`, below 16; `beyond`: zero elsewhere (on x86 from 128 on).
+
+    `table` fills a register: 16 entries, again for every 128 bits.
+    """
     isa, count = b.isa, 4 * b.isa.lanes
     kind = f"uint8x{count}"
     if isa.target.family == "x86":
-        name = "llvm.x86.avx2.pshuf.b" if count == 32 else "llvm.x86.ssse3.pshuf.b.128"
-        return tir.call_llvm_pure_intrin(kind, name, table, code)
+        return tir.call_llvm_pure_intrin(kind, _PSHUFB[count], table, code)
     if isa.target.family == "arm64":
         return tir.call_llvm_pure_intrin(kind, "llvm.aarch64.neon.tbl1", table, code)
     if isa.target.family == "wasm":

@@ -6,8 +6,8 @@ A code fills a unit of a register, an octet or a word of 16 bits. Instructions t
 twice, for an activation is 256 · high + low, both int8:
 
     OctetDot       vpdpbusd, sdot: four products and an addition in every lane
-    ShortDot       vpmaddubsw, i16x8.relaxed_dot, smlal: sums of 16 bits, which four bits of a code do not
-                   overflow in 32 inputs; up to 4 bits
+    ShortDot       vpmaddubsw, i16x8.relaxed_dot, smlal: sums of 16 bits, which codes below 16 do not
+                   overflow in 32 inputs, nor those below 32 in 16
     PairDot        vpmaddwd, i32x4.dot_i16x8, smlal: codes as words, activations whole
 
 Activations are words of scratch: four int8, first the high ones of a chunk, then the low ones; or two int16.
@@ -26,9 +26,6 @@ from .builder import Builder, Pointer, constant, int32
 from .isa import Isa
 
 __all__ = ["CodeDot", "DotSum", "code_dot"]
-
-BLOCK = 32
-"""Inputs after which a sum is to be settled at the latest."""
 
 
 class DotSum(ABC):
@@ -54,7 +51,7 @@ class DotSum(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """Follows every BLOCK inputs."""
+        """Follows every `block` inputs."""
 
     @abstractmethod
     def total(self) -> Any:
@@ -65,7 +62,8 @@ class DotSum(ABC):
 class CodeDot(ABC):
     """`depth` inputs of each lane are in a register, `paired` of a lane beside each other.
 
-    `unit`: bytes of a code in a register. Codes are `offset` less there than they are.
+    `unit`: bytes of a code in a register. Codes are `offset` less there than they are. Every `block` inputs a
+    sum is to be settled.
     """
 
     isa: Isa
@@ -74,6 +72,7 @@ class CodeDot(ABC):
     depth: int
     paired: int
     offset: int = 0
+    block: int = 32
 
     @property
     def parts(self) -> int:
@@ -136,6 +135,7 @@ class ShortDot(CodeDot):
         return _ShortSum(b, self)
 
 
+_SHORT_MOST = 31
 _SHORT_PRODUCT = {
     4: "llvm.x86.ssse3.pmadd.ub.sw.128",
     8: "llvm.x86.avx2.pmadd.ub.sw",
@@ -239,17 +239,18 @@ class _PairSum(DotSum):
         return self.whole.load(0, self.lanes)
 
 
-def code_dot(isa: Isa, bits: int) -> CodeDot:
-    """The fastest for codes of so many bits."""
+def code_dot(isa: Isa, most: int) -> CodeDot:
+    """The fastest for codes from 0 to `most`."""
     features, family = isa.features, isa.target.family
     if not {"+avx512vnni", "+avxvnni"}.isdisjoint(features):
         return OctetDot(isa, "vpdpbusd", 1, 4, 4)
     if family == "arm64" and "+dotprod" in features:
-        return OctetDot(isa, "sdot", 1, 4, 4, offset=128 if bits == 8 else 0)
+        return OctetDot(isa, "sdot", 1, 4, 4, offset=128 if most > 127 else 0)
     short = family != "wasm" or "+relaxed-simd" in features
     neon = family in ("arm", "arm64")
-    if bits <= 4 and short:
-        return ShortDot(isa, "short", 1, 4, 2 if neon else 4)
+    if most <= _SHORT_MOST and short:
+        block = 32 if most < 16 else 16  # whose products 16 bits hold: 128 · most · block / 2 at most
+        return ShortDot(isa, "short", 1, 4, 2 if neon else 4, block=block)
     return PairDot(isa, "pairs", 2, 2, 1 if neon else 2)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant
+from .byte_planes import octet_lookup
 from .code_dot import CodeDot
 from .code_planes import piece_widths
 
@@ -26,10 +27,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class CodeRegisters:
-    """How codes of `bits` bits lie in memory for `dot`."""
+    """How codes of `bits` bits lie in memory for `dot`.
+
+    `levels`: of every code of 4 bits the number, 0 to 255, that stands in a register for it; none: itself.
+    """
 
     dot: CodeDot
     bits: int
+    levels: tuple[int, ...] = ()
 
     @property
     def registers(self) -> int:
@@ -81,7 +86,25 @@ class CodeRegisters:
                     found[i] = piece if found[i] is None else found[i] | piece
             first += self.registers // many
             done += width
+        if self.levels:
+            table = b.hold(self._table())
+            found = [self._level(b, table, b.hold(register)) for register in found]
         return [b.hold(register) for register in found]
+
+    def _table(self) -> Any:
+        words = np.array(self.levels, np.uint8).view("<i4").tolist()
+        many = self.dot.octets // 16
+        entries = [constant(word, "int32") for word in words * many]
+        vector = tir.Shuffle(entries, [constant(i, "int32") for i in range(4 * many)])
+        return tir.reinterpret(f"uint8x{self.dot.octets}", vector)
+
+    def _level(self, b: Builder, table: Any, codes: Any) -> Any:
+        found = octet_lookup(b, table, codes, False)
+        if self.dot.unit == 1:
+            return found
+        words = tir.reinterpret(f"uint16x{self.dot.octets // 2}", found)
+        low = words & constant(0xFF, "uint16", self.dot.octets // 2)
+        return tir.reinterpret(f"uint8x{self.dot.octets}", low)
 
     def _piece(self, word: Any, width: int, place: int, done: int) -> Any:
         """Piece `place` of every unit, where the bits of a code before it are `done`."""

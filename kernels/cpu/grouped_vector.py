@@ -16,7 +16,7 @@ from typing import Any
 from tvm import tirx as tir
 
 from .builder import Builder, Pointer, constant, int32, vector_type
-from .code_dot import BLOCK, CodeDot, DotSum
+from .code_dot import CodeDot, DotSum
 from .code_registers import CodeRegisters
 from .epilogue import evaluate
 from .half import load_half
@@ -82,7 +82,14 @@ class GroupedVector(Kernel):
     @property
     def key(self) -> tuple[Any, ...]:
         tensors = [Leaf(t).key for t in (*self.reads(), self.out)]
-        own = (self.form.bits, self.rounding, self.vectors, self.factor, self.bias is not None)
+        own = (
+            self.form.bits,
+            self.form.levels,
+            self.rounding,
+            self.vectors,
+            self.factor,
+            self.bias is not None,
+        )
         shared = sharing(self.reads(), self.epilogue)
         return (self.family, *own, self.weights.zeros is None, self.epilogue.key, shared, *tensors)
 
@@ -188,7 +195,7 @@ class _Panel:
         for row, start in zip(sums, starts, strict=True):
             for total in row:
                 total.start(int32(0) if k.weights.zeros is not None else start)
-        block = min(BLOCK, self.chunks.size)
+        block = min(max(self.dot.block, k.form.inputs), self.chunks.size)
         with b.each(self.chunks.size // block) as i:
             self._block(
                 sums, b.let(code + i * (self.chunk_octets // (self.chunks.size // block))), words, i, block

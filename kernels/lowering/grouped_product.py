@@ -20,7 +20,7 @@ from ..cpu.isa import Isa
 from ..cpu.lazy import Leaf
 from ..cpu.rounded_rows import RoundedRows
 from ..cpu.tensor import Tensor
-from ..grouped_weight import GroupedWeight
+from ..grouped_weight import GroupedWeight, element_values
 from .choice import Choice
 from .encoded.base import ProductKernel
 from .feature_major import matrix_view, row_tree
@@ -32,12 +32,14 @@ __all__ = ["grouped_product"]
 Array = npt.NDArray[Any]
 _FEW = 8  # rows of activations, for which weights are multiplied as they are stored
 _MOST_PADDED = 1.05  # vectors of outputs in whole panels, for each there is
+_LEVELS = tuple(int(12 + 2 * value) for value in element_values("float4e2m1", 4))  # none negative
+_INTEGERS = ("integer", "float4e2m1")
 _LEAST_GROUP = 12  # inputs: smaller groups leave chunks half empty
 
 
 def grouped_product(isa: Isa, weight: GroupedWeight, rows: int) -> ProductKernel | None:
     """The kernel for a few rows; None for codes that are not whole numbers, and tiny groups."""
-    if rows > _FEW or weight.element != "integer" or min(weight.group, weight.inputs) < _LEAST_GROUP:
+    if rows > _FEW or weight.element not in _INTEGERS or min(weight.group, weight.inputs) < _LEAST_GROUP:
         return None
     return partial(_lower, weight)
 
@@ -48,18 +50,20 @@ class _Packed:
     def __init__(self, isa: Isa, weight: GroupedWeight, rows: int) -> None:
         self.isa, self.weight = isa, weight
         self.chunks = chunked_inputs(weight.inputs, weight.group)
-        bits = weight.bits
-        dot = code_dot(isa, bits)
+        levels = _LEVELS if weight.element == "float4e2m1" else ()
+        self.factor = 0.5 if levels else 1.0
+        bits, most = weight.bits, max(levels) if levels else (1 << weight.bits) - 1
+        dot = code_dot(isa, most)
         while CodeRegisters(dot, bits).inputs > self.chunks.size:  # 3 bits in groups of 16
             bits = 2 * max(piece_widths(bits))
-            dot = code_dot(isa, bits)
-        self.form = CodeRegisters(dot, bits)
+        self.form = CodeRegisters(dot, bits, levels)
         count = -(-weight.outputs // isa.lanes)
         most = panel_vectors(isa, tile_rows(isa, rows))
         self.vectors = next(n for n in range(most, 0, -1) if -(-count // n) * n <= _MOST_PADDED * count)
         self.panels = -(-count // self.vectors)
-        first = int(weight.zero.flat[0])
-        self.zero = first if (weight.zero == first).all() else None
+        self.zeros = weight.zero + _LEVELS[0] if levels else weight.zero
+        first = int(self.zeros.flat[0])
+        self.zero = first if (self.zeros == first).all() else None
 
     @property
     def rounding(self) -> RoundedRows:
@@ -89,7 +93,7 @@ class _Packed:
         scale = self.of_groups(self.weight.scale)
         found = {"codes": self.codes(), "scales": half_bits(scale) if self.weight.halves else scale}
         if self.zero is None:
-            found["zeros"] = self.of_groups(self.weight.zero.astype(np.uint8))
+            found["zeros"] = self.of_groups(self.zeros.astype(np.uint8))
         return found
 
 
@@ -121,7 +125,7 @@ def _lower(
         packed.form,
         packed.rounding,
         packed.vectors,
-        1.0,
+        packed.factor,
         row_tree(state, epilogue.tree, shape),
     )
     state.steps.append(kernel)

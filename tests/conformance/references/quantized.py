@@ -53,7 +53,7 @@ def dequantize(
     """(x - zero point) · scale."""
     scales = _spread(scale, x.shape, attributes)
     zeros = 0 if zero is None else _spread(zero, x.shape, attributes).astype(np.int64)
-    value = (x.value.astype(np.int64) - zeros) * scales.astype(np.float64)
+    value = (x.value.astype(np.float64) - zeros) * scales.astype(np.float64)
     return Bounded(value, x.error * scales + abs(value) * _FLOAT32)
 
 
