@@ -40,6 +40,8 @@ def _tiles(dot: Dot, pixels: tuple[int, int], strips: int) -> Iterator[Tile]:
 def _fits(dot: Dot, pixels: int, vectors: int) -> bool:
     operands = pixels if dot.steps > 1 or dot.isa.target.broadcast == "all" else 1
     spare = 0 if dot.depth == 4 else 1  # a product waits in a register to be added
+    if dot.depth == 4 and dot.paired == 2:  # many wait, and places of activations take registers too
+        spare = (dot.isa.registers - 6) // 2
     return pixels * vectors + vectors + operands + spare <= dot.isa.registers
 
 
