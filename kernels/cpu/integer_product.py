@@ -27,7 +27,7 @@ from .tensor import Tensor
 
 __all__ = ["IntegerProduct", "Reach", "Work"]
 
-_WHOLE = 6  # steps of a sum that are written out without a loop
+_WHOLE = 8  # steps of a sum that are written out without a loop
 
 
 @dataclass(frozen=True)
