@@ -27,6 +27,7 @@ from ..base import change, node_label, refuse
 from ..clustering.inputs import Assumed, Inputs, Measured
 from ..layers import Layer, LayerPass, first_layers, last_layers, weighted_layers
 from ..quantizing.refusing import ends_in_log
+from ..quantizing_weights.balancing import balance
 from ..quantizing_weights.drift import LARGEST, Drift
 from ..quantizing_weights.grouping import Quantized
 from ..quantizing_weights.linear import LEAST_OPSET
@@ -57,8 +58,9 @@ class QuantizeWeights(LayerPass):
     of two, `each` or `apart` from the largest of their output. `compensate` balances errors between inputs,
     where there is calibration data by `samples` rows that each layer reads; `damping` is the share of the
     mean second moment that is added to each. `sequential` makes up for what rounding the layers before did
-    to a layer's inputs too, for which the model runs once for each. `int4-in-int8` are integers of 4 bits
-    whose groups' scales are integers as well, so that they decode to int8 with a scale for each output.
+    to a layer's inputs too, for which the model runs once for each. `balance` searches for scales that move
+    from activations to weights, given such data. `int4-in-int8` are integers of 4 bits whose groups' scales
+    are integers as well, so that they decode to int8 with a scale for each output.
     `first`, `last`, `depthwise` and `spectral` are another `dtype` for layers that see the model's inputs or
     give its outputs, for convolutions of one channel a group, and for layers of whose results a logarithm is
     taken; options for single nodes or operators win. With calibration data int8 is also for the layers whose
@@ -72,6 +74,7 @@ class QuantizeWeights(LayerPass):
     powers: Powers = "free"
     compensate: bool = True
     sequential: bool = True
+    balance: bool = False
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
     samples: Annotated[int, Field(ge=16, le=65536)] = 4096
     layers: tuple[Weighted, ...] = ("Conv", "Gemm", "MatMul")
@@ -90,8 +93,9 @@ class QuantizeWeights(LayerPass):
 
     def apply(self, model: ir.Model, report: PassReport) -> None:
         """Round in place, several layers at a time; each is changed, or refused with a reason."""
+        self.check_names(weighted_layers(model))
+        self._balance(model, report)
         found = weighted_layers(model)
-        self.check_names(found)
         report.matched = len(found)
         settings = self._all_settings(model, found)
         layers = self.chosen(found, report, lambda at: self.at(at.node)._refusal(at, model), "rounded")
@@ -105,6 +109,22 @@ class QuantizeWeights(LayerPass):
             rounded = list(self.context.map(quantize_weight, work, names))
             for layer, quantized in zip(level, rounded, strict=True):
                 _store(model, layer, quantized, settings[layer], report)
+
+    def _balance(self, model: ir.Model, report: PassReport) -> None:
+        """Move scales from activations to weights where that makes rounding cost less."""
+        data = self.context.calibration
+        if data is None or not self.balance:
+            return
+        layers = [at for at in weighted_layers(model) if not self.at(at.node)._refusal(at, model)]
+        settings = self._all_settings(model, layers)
+
+        def rounded(layer: Layer, weight: Rows) -> Rows:
+            plain = replace(settings[layer], compensate=False, fit=False)
+            return quantize_weight(weight, plain).decode()
+
+        flat = [layer for layer in layers if layer.node.op_type != "Conv"]
+        moved = balance(model, flat, data, self.samples, rounded)
+        report.notes.append(f"values scaled so that rounding costs less: {moved}")
 
     def _more_bits(
         self, model: ir.Model, layers: list[Layer], settings: dict[Layer, Settings]

@@ -18,6 +18,7 @@ from gossamer.passes.recipe import Recipe
 from gossamer.passes.reference import run_onnx
 from gossamer.passes.report import PassReport
 from gossamer.passes.running import convert_model
+from gossamer.passes.shapes import infer_shapes
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 
@@ -34,6 +35,11 @@ def one_layer(build: Any, weight: Any) -> ir.Model:
         f"{HEAD} g (float[n, {len(weight)}] x) => (float[n, {weight.shape[1]}] y) {{ [m] y = MatMul (x, w) }}"
     )
     model: ir.Model = build(text, {"w": weight})
+    return model
+
+
+def infer_shapes_of(model: ir.Model) -> ir.Model:
+    infer_shapes(model)
     return model
 
 
@@ -214,6 +220,32 @@ def test_the_layers_that_change_the_outputs_most_get_more_bits(build: Any) -> No
     report = quantize(model, context, sensitive=0.67, min_elements=0)
     types = {change.node: change.detail.split()[0] for change in report.changed}
     assert types == {"first": "int8", "large": "int8", "small": "int4"}
+
+
+def test_scales_that_suit_activations_move_into_a_layer_norm(build: Any) -> None:
+    rng = np.random.default_rng(8)
+    weight = rng.standard_normal((64, 48)).astype(np.float32)
+    scale = np.where(rng.random(64) < 0.06, 20, 0.3).astype(np.float32)  # a few strong inputs
+    shift = rng.standard_normal(64).astype(np.float32) / 10
+    body = "a = LayerNormalization (x, s, b) y = MatMul (a, w)"
+    text = f"{HEAD} g (float[n, 64] x) => (float[n, 48] y) {{ {body} }}"
+    x = rng.standard_normal((400, 64)).astype(np.float32)
+    wanted = run_onnx(build(text, {"s": scale, "b": shift, "w": weight}), {"x": x[200:]})[0]
+    errors, notes = [], list[str]()
+    for moves in (False, True):
+        model = infer_shapes_of(build(text, {"s": scale, "b": shift, "w": weight}))
+        report = quantize(
+            model,
+            Context(Calibration([{"x": x[:200]}])),
+            dtype="int3",
+            balance=moves,
+            compensate=False,
+            fit=False,
+        )
+        notes += report.notes
+        errors.append(np.linalg.norm(run_onnx(model, {"x": x[200:]})[0] - wanted))
+    assert notes == ["values scaled so that rounding costs less: 1"]
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_layers_that_are_skipped_or_cannot_be_stored_say_why(cnn: ir.Model) -> None:
