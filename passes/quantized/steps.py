@@ -3,13 +3,13 @@ a sum.
 
 Two right computations differ by less than one unit in the last place before they are rounded to integers,
 and by a whole step behind it where the value lies near the middle between two. What that does to the
-outputs is measured on the model itself: the scales of all QuantizeLinear, and float inputs, move by so
-little that few integers change, at least one.
+outputs is measured on the model itself: the scales of all QuantizeLinear, what DynamicQuantizeLinear reads,
+and float inputs move by so little that few integers change, at least one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ def _run(model: ir.Model, feeds: Mapping[str, Array]) -> list[Array]:
 def _nudged(
     model: ir.Model, feeds: Mapping[str, Array], nudge: float, seed: int
 ) -> tuple[ir.Model, dict[str, Array]]:
-    """Scales of QuantizeLinear, and floats of the feeds, moved at random by at most `nudge` of themselves."""
+    """Scales of QuantizeLinear, what DynamicQuantizeLinear reads, and floats of the feeds, moved at random by
+    at most `nudge` of themselves."""
     generator = np.random.default_rng(seed)
 
     def moved(array: Array) -> Array:
@@ -88,8 +89,21 @@ def _nudged(
         scale = constant_of(node.inputs[1]) if is_quantize(node) else None
         if scale is not None:
             node.replace_input_with(1, add_constant(clone.graph, f"{node.name}_nudged", moved(scale)))
+        elif node.op_type == "DynamicQuantizeLinear":
+            _scale_features(clone, node, moved)
     name_everything(clone)
     return clone, {name: moved(a) if a.dtype.kind == "f" else a for name, a in feeds.items()}
+
+
+def _scale_features(model: ir.Model, node: ir.Node, moved: Callable[[Array], Array]) -> None:
+    """Values that are quantised by their own extremes: each index of the last axis by a factor of its own."""
+    value = node.inputs[0]
+    last = value.shape[-1] if value is not None and value.shape else None
+    factors = moved(np.ones(last if isinstance(last, int) else 1, np.float32))
+    constant = add_constant(model.graph, f"{node.name}_factors", factors)
+    product = ir.node("Mul", [value, constant])
+    node.prepend(product)
+    node.replace_input_with(0, product.outputs[0])
 
 
 def _own_steps(value: ir.Value, array: Array) -> float:
