@@ -8,8 +8,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from gossamer.kernels.quantization import integer_range
-
+from ..quantization import integer_range
 from .builder import Builder, Pointer, constant, int32
 from .integer_epilogue import Requantize
 from .kernel import Kernel
