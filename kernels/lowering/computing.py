@@ -18,6 +18,7 @@ from ..cpu.pixel_layout import IMAGE_TYPES, channels_last, is_pixel_major
 from ..cpu.tensor import Tensor
 from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..cpu.turning import BLOCK, PixelsToPlanes, PlanesToPixels, has_planes
+from .byte_sums import byte_sum
 from .byte_tables import byte_table
 from .integer_tree import rounding_of
 from .magnitudes import largest
@@ -117,8 +118,12 @@ def _byte_kernel(state: Lowering, value: Lazy, out: Tensor) -> Kernel | None:
     if rounding is None:
         return None
     requantize, tree = rounding
-    bounded = largest(tree) * abs(requantize.inverse) < _ROUNDED
-    return _map(state, value, out) or _elementwise(replace(requantize, bounded=bounded), tree, out)
+    requantize = replace(requantize, bounded=largest(tree) * abs(requantize.inverse) < _ROUNDED)
+    total = byte_sum(tree)
+    if total is not None and requantize.bounded:
+        tree = total.tree(1 / requantize.inverse, requantize.zero_point)
+        requantize = replace(requantize, inverse=1.0, zero_point=0)
+    return _map(state, value, out) or _elementwise(requantize, tree, out)
 
 
 def _is_tree(value: Lazy) -> bool:
