@@ -2,9 +2,11 @@
 
     x ~ scale · q        |q| <= 32639 = 127 · 256 + 127
 
-The error is at most 1 / 65278 of the largest activation of a chunk; in a sum whose errors are independent
-it is some 3e-5 of what the chunk's products amount to, and never above 5e-5 in chunks of 32. A chunk takes
-in words of scratch: q (`code_dot` says how), the scale, and Σ q times minus a zero point.
+The error is at most 1 / 65278 of the largest activation of a chunk. In root mean square results are off by
+3e-5 of their standard deviation where activations are normally distributed, by 5e-5 where one of them is all
+there is in a chunk of 32; the worst of thousands is off by four times that, which verification measures
+against the results' whole range. A chunk takes in words of scratch: q (`code_dot` says how), the scale, and
+Σ q times minus a zero point.
 """
 
 from __future__ import annotations
