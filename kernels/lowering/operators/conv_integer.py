@@ -10,7 +10,7 @@ import onnx_ir as ir
 from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.lazy import Lazy
-from ..attributes import describe
+from ..attributes import describe, require_equal
 from ..dynamic_convolution import dynamic_convolution
 from ..exact_sums import whole_numbers
 from ..plain_convolution import plain_convolution
@@ -48,6 +48,8 @@ def _constant_weights(state: Lowering, node: ir.Node) -> Array | None:
     wide = integers.astype(np.int32)
     if zero is None:
         return wide
+    if zero.size > 1:
+        require_equal(node, "zero points", len(wide), zero.size)
     return wide - zero.astype(np.int32).reshape((-1, *([1] * (wide.ndim - 1))) if zero.size > 1 else ())
 
 

@@ -50,6 +50,9 @@ def _constant_weights(state: Lowering, node: ir.Node, right: Lazy) -> Array | No
     if integers is None or integers.ndim != 2 or (zero_value is not None and zero is None):
         return None
     wide = integers.astype(np.int32)
+    if zero is not None and zero.size > 1:
+        require_equal(node, "zero points", integers.shape[1], zero.size)
+        zero = zero.reshape(-1)
     return np.ascontiguousarray((wide if zero is None else wide - zero.astype(np.int32)).T)
 
 
