@@ -34,7 +34,7 @@ _DTYPES = {
 }
 _QUIET = 4
 _EXACT_PRODUCTS = "session.qdq_matmulnbits_accuracy_level", "1"
-"""Products with dequantised weights are float32's, as ONNX defines; by default it rounds their inputs to int8."""
+"""Products with dequantised weights are float32's, as ONNX defines; by default inputs are rounded to int8."""
 _IN_MEMORY = 16 * 2**20  # bytes of weights; onnxruntime reads what is larger from a file, without a copy here
 
 
