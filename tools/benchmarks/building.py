@@ -15,6 +15,7 @@ from gossamer.passes.recipe import load_recipe
 from gossamer.runtime.errors import JobError
 
 from ..console import note
+from .samples import quantize_by_onnxruntime, write_samples
 from .single_layers import SINGLE_LAYERS, write_single_layer
 
 __all__ = ["Builds", "Compilation", "run_tool"]
@@ -22,6 +23,10 @@ __all__ = ["Builds", "Compilation", "run_tool"]
 _BLOCKS_OF_8 = ("rearrange-channels.pattern=8x1", "prune.pattern=8x1")
 _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"joint-8x1": ("joint-small", _BLOCKS_OF_8)}
 """Recipes with settings, by the name of the kind; all other kinds are recipes."""
+_CALIBRATED = ("int8", "sparse-80-int8", "w4a8")
+"""Kinds that need sample inputs."""
+_BY_ONNXRUNTIME = {"onnxruntime-int8": False, "onnxruntime-int8-dynamic": True}
+"""Kinds that onnxruntime's quantiser makes, and whether dynamically."""
 _WHOLE = {
     # a single layer is first and last at once, which recipes treat with more care
     "cluster-weights": ("first_bits=null", "last_bits=null"),
@@ -65,16 +70,28 @@ class Builds:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def onnx(self, kind: str = "dense") -> Path:
-        """The model's file; `kind` is "dense", a recipe or one of _KINDS. Raises JobError."""
+        """The model's file; `kind` is "dense", a recipe, or one named above. Raises JobError."""
         path = self.folder / f"{kind}.onnx"
-        if not path.exists() and kind != "dense":
+        if path.exists():
+            return path
+        if kind in _BY_ONNXRUNTIME:
+            note(f"onnxruntime's quantiser: {path}")
+            quantize_by_onnxruntime(self.onnx(), self._samples(), path, dynamic=_BY_ONNXRUNTIME[kind])
+        elif kind != "dense":
             recipe, settings = _settings(self._model, kind)
-            run_tool("convert", self.onnx(), path, "--recipe", recipe, *settings)
-        elif not path.exists() and self._model in SINGLE_LAYERS:
+            samples: list[str | Path] = ["--calibrate", self._samples()] if kind in _CALIBRATED else []
+            run_tool("convert", self.onnx(), path, "--recipe", recipe, *samples, *settings)
+        elif self._model in SINGLE_LAYERS:
             write_single_layer(self._model, path)
-        elif not path.exists():
+        else:
             run_tool("export", self._model, "-o", path)
         return path
+
+    def _samples(self) -> Path:
+        """The folder of sample inputs."""
+        folder = self.folder / "samples"
+        write_samples(self.onnx(), folder)
+        return folder
 
     def artifact(self, kind: str, target: str) -> Path:
         """The folder of the model compiled for `target`. Raises JobError."""

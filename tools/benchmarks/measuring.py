@@ -181,6 +181,26 @@ _COMPRESSED_WEB = {
     for what, entrant in _COMPRESSED.items()
     if entrant.target
 }
+_INTEGER = {
+    "onnxruntime": Entrant("", "dense"),
+    "onnxruntime, int8": Entrant("", "onnxruntime-int8"),
+    **_HOST,
+    "int8": Entrant("", "int8", "host"),
+    "80 % and int8": Entrant("", "sparse-80-int8", "host"),
+    "int8 of onnxruntime's quantiser": Entrant("", "onnxruntime-int8", "host"),
+    "dynamic int8 of onnxruntime's quantiser": Entrant("", "onnxruntime-int8-dynamic", "host"),
+}
+_INTEGER_WEB = {
+    "onnxruntime": Entrant("", "dense"),
+    "dense": Entrant("gossamer@node", "dense", "wasm"),
+    "int8": Entrant("gossamer@node", "int8", "wasm"),
+}
+_INTEGER_ARM64 = {
+    "onnxruntime": Entrant("", "dense"),
+    "dense": Entrant("", "dense", "arm64-linux"),
+    "int8": Entrant("", "int8", "arm64-linux-dotprod"),
+    "int8 without dot product": Entrant("", "int8", "arm64-linux"),
+}
 _BOTH = {**_HOST, "wasm": Entrant("", "dense", "wasm")}
 _COMPRESSIBLE = (*SINGLE_LAYERS, "mobilenet-v1", "resnet50")
 _ALL = [
@@ -197,6 +217,15 @@ _ALL = [
         _timed,
         _TIMES,
         _COMPRESSIBLE,
+    ),
+    Part("integer", "Integers, native, one thread", _INTEGER, _native, _TIMES),
+    Part("integer-node", "Integers, WebAssembly in Node, one thread", _INTEGER_WEB, _timed, _TIMES),
+    Part(
+        "integer-arm64",
+        "Integers, AArch64, millions of instructions of one inference",
+        _INTEGER_ARM64,
+        _arm64,
+        _COUNTS,
     ),
     Part("sizes", "Compiling, code, memory", _BOTH, _sizes, {"value": "value"}),
 ]
