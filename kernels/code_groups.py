@@ -18,7 +18,7 @@ from gossamer.runtime.errors import ModelError
 
 from .bit_packing import packed_bytes, unpack_bits
 
-__all__ = ["GROUPED", "CodeForm", "check_kinds", "check_sizes", "function_text", "unpacked"]
+__all__ = ["GROUPED", "CodeForm", "check_kinds", "check_sizes", "function_text", "narrowed", "unpacked"]
 
 Array = npt.NDArray[Any]
 _LIMIT = 2**31  # bytes that a decoded weight may take
@@ -89,7 +89,7 @@ _UNPACK = """
 
 
 def unpacked(name: str, stream: str, bits: str, shape: str) -> str:
-    """ONNX text, behind GROUPED: uint8 `name` of `shape` from a stream of numbers of `bits` [1] bits."""
+    """ONNX text after GROUPED's constants: uint8 `name` of `shape` from a stream of `bits` [1] bits each."""
     text = _UNPACK.replace("STREAM", stream).replace("BITS", bits).replace("SHAPE", shape)
     return text.replace("NAME", name)
 
@@ -97,6 +97,12 @@ def unpacked(name: str, stream: str, bits: str, shape: str) -> str:
 def function_text(domain: str, opset: int, head: str, *parts: str) -> str:
     """The text of a function whose signature is `head` and whose body are `parts`."""
     return f'<domain: "{domain}", opset_import: ["" : {opset}]>\n{head}\n{{\n{"".join(parts)}}}\n'
+
+
+def narrowed(scale: Array) -> Array:
+    """In float16 where that holds every one exactly, else in float32."""
+    half, single = scale.astype(np.float16), scale.astype(np.float32)
+    return half if np.array_equal(half.astype(np.float32), single) else single
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ class IntegerProduct(Kernel):
             self.outputs,
             self.room,
             self.tile,
-            self.dot.name,
-            self.dot.activations,
+            *self.dot.key,
         )
         return ("integer-product", *own, self.finish.key(self.reads()), *tensors)
 

@@ -31,6 +31,7 @@ __all__ = [
     "find_format",
     "format_names",
     "format_of_operator",
+    "require_finite_float32",
 ]
 
 Array = npt.NDArray[Any]
@@ -104,3 +105,13 @@ def find_format(name: str) -> Format:
 def format_of_operator(operator: str) -> Format | None:
     """The format whose function is called `operator` in the domain `gossamer`, else None."""
     return next((f for f in map(find_format, format_names()) if f.operator == operator), None)
+
+
+def require_finite_float32(format_name: str, array: Array) -> None:
+    """Raises OptionError unless `array` is what most formats store: finite float32 of rank 2 or more."""
+    if array.dtype != np.float32 or array.ndim < 2 or array.size == 0 or not np.isfinite(array).all():
+        raise OptionError(
+            f"{format_name} cannot store this array",
+            expected="finite float32 of rank 2 or more with elements",
+            got=f"{array.dtype} {list(array.shape)}",
+        )

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from gossamer.runtime.errors import ModelError, OptionError
 
 from ..bit_packing import pack_bits, packed_bytes, unpack_bits
-from .base import DECODED_LIMIT, DOMAIN, FUNCTION_OPSET, Array, Format
+from .base import DECODED_LIMIT, DOMAIN, FUNCTION_OPSET, Array, Format, require_finite_float32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -117,12 +117,7 @@ class BitStackFormat(Format):
             raise OptionError(
                 "unknown option of bit-stack", expected="blocks, rank", got=", ".join(sorted(options))
             )
-        if array.dtype != np.float32 or array.ndim < 2 or array.size == 0 or not np.isfinite(array).all():
-            raise OptionError(
-                "bit-stack cannot store this array",
-                expected="finite float32 of rank 2 or more with elements",
-                got=f"{array.dtype} {list(array.shape)}",
-            )
+        require_finite_float32("bit-stack", array)
         matrix = array.reshape(len(array), -1)
         if blocks < 1 or not 1 <= rank <= min(matrix.shape):
             raise OptionError(

@@ -28,8 +28,8 @@ import numpy.typing as npt
 from gossamer.runtime.errors import ModelError, OptionError
 
 from ..bit_packing import pack_bits
-from ..code_groups import GROUPED, CodeForm, check_kinds, check_sizes, function_text, unpacked
-from .base import DOMAIN, FUNCTION_OPSET, Array, Format
+from ..code_groups import GROUPED, CodeForm, check_kinds, check_sizes, function_text, narrowed, unpacked
+from .base import DOMAIN, FUNCTION_OPSET, Array, Format, require_finite_float32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -104,12 +104,7 @@ class GroupFloat4Format(Format):
             raise OptionError(
                 "these options do not fit group-float4", expected="group of 1 or more", got=group
             )
-        if array.dtype != np.float32 or array.ndim < 2 or array.size == 0 or not np.isfinite(array).all():
-            raise OptionError(
-                "group-float4 cannot store this array",
-                expected="finite float32 of rank 2 or more with elements",
-                got=f"{array.dtype} {list(array.shape)}",
-            )
+        require_finite_float32("group-float4", array)
         form = CodeForm(array.shape, 4, group)
         matrix = array.reshape(form.outputs, -1)
         padded = np.abs(np.pad(matrix, ((0, 0), (0, -form.inputs % group))))
@@ -142,11 +137,9 @@ class GroupFloat4Format(Format):
 
 def pack_group_float4(weight: GroupFloat4) -> dict[str, Array]:
     """The parts of a weight; scales are stored in float16 where it holds every one exactly."""
-    half = weight.scale.astype(np.float16)
-    exact = np.array_equal(half.astype(np.float32), weight.scale)
     return {
         "quantized": pack_bits(weight.codes, 4),
-        "scale": half if exact else weight.scale,
+        "scale": narrowed(weight.scale),
         "shift": pack_bits(weight.shift, 4),
         "shape": np.array(weight.form.shape, np.int64),
         "form": np.array([weight.form.group], np.int64),

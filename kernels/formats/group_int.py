@@ -27,8 +27,8 @@ import numpy.typing as npt
 from gossamer.runtime.errors import ModelError, OptionError
 
 from ..bit_packing import pack_bits
-from ..code_groups import GROUPED, CodeForm, check_kinds, check_sizes, function_text, unpacked
-from .base import DOMAIN, FUNCTION_OPSET, Array, Format
+from ..code_groups import GROUPED, CodeForm, check_kinds, check_sizes, function_text, narrowed, unpacked
+from .base import DOMAIN, FUNCTION_OPSET, Array, Format, require_finite_float32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -101,12 +101,7 @@ class GroupIntFormat(Format):
                 expected="bits of 1 to 8, group of 1 or more",
                 got=f"bits={bits}, group={group}, {', '.join(sorted(options))}",
             )
-        if array.dtype != np.float32 or array.ndim < 2 or array.size == 0 or not np.isfinite(array).all():
-            raise OptionError(
-                "group-int cannot store this array",
-                expected="finite float32 of rank 2 or more with elements",
-                got=f"{array.dtype} {list(array.shape)}",
-            )
+        require_finite_float32("group-int", array)
         form = CodeForm(array.shape, bits, group)
         matrix = array.reshape(form.outputs, -1)
         padded = np.pad(matrix, ((0, 0), (0, -form.inputs % group)))
@@ -136,12 +131,10 @@ class GroupIntFormat(Format):
 
 def pack_group_int(weight: GroupInt) -> dict[str, Array]:
     """The parts of a weight; scales are stored in float16 where it holds every one exactly."""
-    half = weight.scale.astype(np.float16)
-    exact = np.array_equal(half.astype(np.float32), weight.scale)
     form = weight.form
     return {
         "quantized": pack_bits(weight.codes, form.bits),
-        "scale": half if exact else weight.scale,
+        "scale": narrowed(weight.scale),
         "zero": pack_bits(weight.zero, form.bits),
         "shape": np.array(form.shape, np.int64),
         "form": np.array([form.bits, form.group], np.int64),

@@ -32,51 +32,15 @@ import numpy as np
 from gossamer.runtime.errors import ModelError, OptionError
 
 from ..bit_packing import pack_bits, packed_bytes, unpack_bits
+from ..code_groups import unpacked
 from ..group_grid import Codes, Float, Group, GroupForm, fit_group, quantize_codes, scale_unit
-from .base import DECODED_LIMIT, DOMAIN, FUNCTION_OPSET, Array, Format
+from .base import DECODED_LIMIT, DOMAIN, FUNCTION_OPSET, Array, Format, require_finite_float32
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["Spqr", "SpqrFormat", "pack_spqr", "parse_spqr"]
 
-# Eight numbers are n whole bytes: a row of `bytes`. A number that crosses into the next byte takes its high
-# bits from `second`; `left` is shifted in two steps, since a shift by all 8 bits is undefined.
-_UNPACK = """
-    {p}_length = Shape ({stream})
-    {p}_less = Sub ({n}, one)
-    {p}_more = Add ({p}_length, {p}_less)
-    {p}_rows = Div ({p}_more, {n})
-    {p}_whole = Mul ({p}_rows, {n})
-    {p}_missing = Sub ({p}_whole, {p}_length)
-    {p}_pads = Concat <axis = 0> (none, {p}_missing)
-    {p}_padded = Pad ({stream}, {p}_pads)
-    {p}_bytes_shape = Concat <axis = 0> ({p}_rows, {n})
-    {p}_bytes = Reshape ({p}_padded, {p}_bytes_shape)
-    {p}_starts = Mul (places, {n})
-    {p}_low = Div ({p}_starts, eight)
-    {p}_next = Add ({p}_low, one)
-    {p}_high = Min ({p}_next, {p}_less)
-    {p}_before = Mul ({p}_low, eight)
-    {p}_offset = Sub ({p}_starts, {p}_before)
-    {p}_shift = Cast <to = 2> ({p}_offset)
-    {p}_rest = Sub (seven, {p}_shift)
-    {p}_first = Gather <axis = 1> ({p}_bytes, {p}_low)
-    {p}_right = BitShift <direction = "RIGHT"> ({p}_first, {p}_shift)
-    {p}_second = Gather <axis = 1> ({p}_bytes, {p}_high)
-    {p}_almost = BitShift <direction = "LEFT"> ({p}_second, {p}_rest)
-    {p}_left = BitShift <direction = "LEFT"> ({p}_almost, bit)
-    {p}_either = BitwiseOr ({p}_right, {p}_left)
-    {p}_unused = Sub (eight, {n})
-    {p}_unused8 = Cast <to = 2> ({p}_unused)
-    {p}_mask = BitShift <direction = "RIGHT"> (ones, {p}_unused8)
-    {p}_numbers = BitwiseAnd ({p}_either, {p}_mask)
-    {p}_flat = Reshape ({p}_numbers, all)
-    {p}_count = ReduceProd <keepdims = 1> ({shape})
-    {p}_used = Slice ({p}_flat, none, {p}_count)
-    {p}_matrix = Reshape ({p}_used, {shape})
-    {p} = Cast <to = 1> ({p}_matrix)
-"""
 _HEAD = """
 <domain: "{domain}", opset_import: ["" : {opset}]>
 SpqrDecode (codes, scales, zeros, grids, unit, shape, form) => (W)
@@ -88,14 +52,13 @@ SpqrDecode (codes, scales, zeros, grids, unit, shape, form) => (W)
     four = Constant <value_ints = [4]> ()
     five = Constant <value_ints = [5]> ()
     eight = Constant <value_ints = [8]> ()
-    all = Constant <value_ints = [-1]> ()
     end = Constant <value_ints = [9223372036854775807]> ()
     start = Constant <value_int = 0> ()
     step = Constant <value_int = 1> ()
     places = Constant <value_ints = [0, 1, 2, 3, 4, 5, 6, 7]> ()
     seven = Constant <value = uint8[1] {{7}}> ()
     bit = Constant <value = uint8[1] {{1}}> ()
-    ones = Constant <value = uint8[1] {{255}}> ()
+    masks = Constant <value = uint8[9] {{0, 1, 3, 7, 15, 31, 63, 127, 255}}> ()
 
     n = Slice (form, none, one)
     group = Slice (form, one, two)
@@ -111,6 +74,9 @@ SpqrDecode (codes, scales, zeros, grids, unit, shape, form) => (W)
     groups_shape = Concat <axis = 0> (outputs, groups)
 """
 _TAIL = """
+    q = Cast <to = 1> (q_codes)
+    s = Cast <to = 1> (s_codes)
+    z = Cast <to = 1> (z_codes)
     outputs_n = Squeeze (outputs, none)
     inputs_n = Squeeze (inputs, none)
     output = Range (start, outputs_n, step)
@@ -134,9 +100,9 @@ _TAIL = """
 """
 _FUNCTION = (
     _HEAD
-    + _UNPACK.format(p="q", stream="codes", n="n", shape="matrix_shape")
-    + _UNPACK.format(p="s", stream="scales", n="ns", shape="groups_shape")
-    + _UNPACK.format(p="z", stream="zeros", n="nz", shape="groups_shape")
+    + unpacked("q_codes", "codes", "n", "matrix_shape")
+    + unpacked("s_codes", "scales", "ns", "groups_shape")
+    + unpacked("z_codes", "zeros", "nz", "groups_shape")
     + _TAIL
 )
 
@@ -274,12 +240,7 @@ def parse_spqr(parts: Mapping[str, Array]) -> Spqr:
 def _check_encodable(array: Array, form: GroupForm) -> None:
     if not form.is_sensible:
         raise OptionError("spqr has no such form", expected="1 to 8 bits, groups and rows from 1", got=form)
-    if array.dtype != np.float32 or array.ndim < 2 or array.size == 0 or not np.isfinite(array).all():
-        raise OptionError(
-            "spqr cannot store this array",
-            expected="finite float32 of rank 2 or more with elements",
-            got=f"{array.dtype} {list(array.shape)}",
-        )
+    require_finite_float32("spqr", array)
 
 
 def _check_kinds(parts: Mapping[str, Array]) -> None:

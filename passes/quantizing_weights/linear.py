@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.kernels.code_groups import CodeForm
+from gossamer.kernels.code_groups import CodeForm, narrowed
 from gossamer.kernels.formats.base import Array
 from gossamer.kernels.formats.dual_grain import DualGrain, pack_dual_grain
 
@@ -28,7 +28,7 @@ from ..storing import Stored, decoding_call
 from .grids import Grid, IntegerGrid, MinifloatGrid
 from .grouping import Quantized
 
-__all__ = ["LEAST_OPSET", "Linear", "dual_grain_parts", "linear_parts", "narrowed", "store_linear"]
+__all__ = ["LEAST_OPSET", "Linear", "dual_grain_parts", "linear_parts", "store_linear"]
 
 LEAST_OPSET = 21
 """DequantizeLinear takes blocks and integers of 4 bits."""
@@ -157,12 +157,6 @@ def _code_type(grid: Grid) -> np.dtype[Any]:
         name = f"{'' if grid.symmetric else 'u'}int{grid.width}"
     found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name, name))
     return found
-
-
-def narrowed(scale: Array) -> Array:
-    """In float16 where that holds every one exactly, else in float32."""
-    half, single = scale.astype(np.float16), scale.astype(np.float32)
-    return half if np.array_equal(half.astype(np.float32), single) else single
 
 
 def _typed(
