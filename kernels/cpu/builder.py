@@ -15,7 +15,9 @@ from typing import Any
 from tvm import ir
 from tvm import tirx as tir
 from tvm.sym import Analyzer
+from tvm.tirx.analysis import undefined_vars
 
+from ..dims import Dim, expression, is_symbol, symbol_name
 from .isa import Isa
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "int32",
     "lanes_of",
     "scalar_type",
+    "symbols_used",
     "vector_type",
 ]
 
@@ -36,7 +39,9 @@ _HUGE = 1 << 30  # extent of an array whose true extent the caller knows
 
 
 def int32(value: Any) -> Any:
-    """An int32 expression; Python integers become constants."""
+    """An int32 expression; Python integers become constants, sizes become expressions of their symbols."""
+    if isinstance(value, Dim):
+        return expression(value)
     return tir.IntImm("int32", value) if isinstance(value, int) else value
 
 
@@ -164,7 +169,7 @@ class Builder:
 
     def simplify(self, index: Any) -> Any:
         """An index in its simplest form, by the ranges of the loops around it."""
-        return index if isinstance(index, int) else _truncating(self._analyzer.simplify(index))
+        return index if isinstance(index, int) else _truncating(self._analyzer.simplify(int32(index)))
 
     # ---- control ----------------------------------------------------------------------------
     @contextmanager
@@ -235,9 +240,17 @@ class Builder:
         return block[0] if len(block) == 1 else tir.SeqStmt(block)
 
     def finish(self) -> Any:
-        """The finished PrimFunc."""
+        """The finished PrimFunc; symbols of sizes that it uses are its last parameters, by name."""
         body = tir.SeqStmt([*self._declarations, *self._blocks[0], tir.Return(int32(0))])
-        return tir.PrimFunc([*self._params, self.thread, self.threads], body, ret_type=ir.PrimType("int32"))
+        params = [*self._params, self.thread, self.threads]
+        free = [var for var in undefined_vars(body, params) if is_symbol(var)]
+        params += sorted(free, key=lambda var: str(var.name))
+        return tir.PrimFunc(params, body, ret_type=ir.PrimType("int32"))
+
+
+def symbols_used(function: Any) -> list[str]:
+    """Names of the symbols that a kernel's function takes, in the order of its last parameters."""
+    return [symbol_name(var) for var in function.params if is_symbol(var)]
 
 
 def _truncating(index: Any) -> Any:
