@@ -1,0 +1,1 @@
+"""Mutated models and artifacts: each must be refused in one line, or give right answers."""
