@@ -21,11 +21,14 @@ from gossamer.runtime.errors import UnsupportedError
 
 __all__ = [
     "Dim",
+    "Operation",
     "Size",
     "Symbol",
     "UndecidedError",
+    "at_most",
     "evaluated",
     "expression",
+    "fits",
     "fixed",
     "is_fixed",
     "is_symbol",
@@ -279,6 +282,22 @@ def upper_bound(size: Size) -> int | None:
     return None if high == inf else int(high)
 
 
+def fits(size: Size, limit: Size) -> bool:
+    """Whether size <= limit for every value of the symbols; False where that is not known."""
+    gap = limit - size
+    low: float = gap.bounds()[0] if isinstance(gap, Dim) else gap
+    return low >= 0
+
+
+def at_most(size: Size, capacities: Mapping[str, Size]) -> Size:
+    """A size that is never less, without the symbols that `capacities` bounds (from 0 on).
+
+    >>> at_most(symbol("k", 0) * 2 + symbol("n"), {"k": 8})
+    Dim(n + 16)
+    """
+    return _end_of(size, capacities, upper=True)
+
+
 def symbols_of(*sizes: Size) -> tuple[Symbol, ...]:
     """Symbols that sizes are computed from, by name."""
     found = {s.name: s for size in sizes if isinstance(size, Dim) for s in _symbols(size)}
@@ -302,6 +321,34 @@ def evaluated(size: Size, values: Mapping[str, Any]) -> Any:
             value = value * _evaluated_atom(atom, values)
         total = total + value
     return total
+
+
+def _end_of(size: Size, capacities: Mapping[str, Size], *, upper: bool) -> Size:
+    """The greatest or least value over symbols that lie between 0 and their capacities."""
+    if not any(s.name in capacities for s in symbols_of(size)):
+        return size
+    total: Size = 0
+    for monomial, factor in _terms(size):
+        value: Size = factor
+        for atom in monomial:
+            value = value * _end_of_atom(atom, capacities, upper=upper == (factor > 0))
+        total = total + value
+    return total
+
+
+def _end_of_atom(atom: Atom, capacities: Mapping[str, Size], *, upper: bool) -> Size:
+    if isinstance(atom, Symbol):
+        known = atom.name in capacities
+        return (capacities[atom.name] if upper else 0) if known else Dim({(atom,): 1})
+    left = _end_of(atom.left, capacities, upper=upper)
+    if atom.kind in ("min", "max"):
+        found: Size = _either(atom.kind, left, _end_of(atom.right, capacities, upper=upper))
+        return found
+    if any(s.name in capacities for s in symbols_of(atom.right)):
+        return left if upper else 0
+    if atom.kind == "//":
+        return left // atom.right
+    return atom.right - 1 if upper else 0
 
 
 def _evaluated_atom(atom: Atom, values: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from tvm import tirx as tir
 from tvm.sym import Analyzer
 from tvm.tirx.analysis import undefined_vars
 
-from ..dims import Dim, expression, is_symbol, symbol_name
+from ..dims import Dim, Size, expression, is_symbol, symbol_name
 from .isa import Isa
 
 __all__ = [
@@ -176,7 +176,7 @@ class Builder:
     def loop(self, extent: Any, start: Any = 0, kind: int = tir.ForKind.SERIAL) -> Iterator[Any]:
         """`for i in range(start, start + extent)`."""
         var = tir.Var(self.fresh("i"), "int32")
-        if isinstance(start, int) and isinstance(extent, int):
+        if isinstance(start, int) and isinstance(extent, int | Dim):
             self._analyzer.bind(var, ir.Range(int32(start), int32(start + extent)))
         self._blocks.append([])
         if kind == VECTORIZED and extent == 1:
@@ -189,7 +189,7 @@ class Builder:
         self._blocks[-1].append(tir.For(var, int32(start), int32(extent), kind, body))
 
     @contextmanager
-    def each(self, extent: int) -> Iterator[Any]:
+    def each(self, extent: Size) -> Iterator[Any]:
         """`for i in range(extent)`, without a loop where there is one turn only."""
         if extent == 1:
             yield int32(0)
@@ -206,17 +206,24 @@ class Builder:
         self._blocks[-1].append(tir.IfThenElse(condition, body, None))
 
     @contextmanager
-    def split(self, extent: int, chunk: int = 1) -> Iterator[Any]:
+    def split(self, extent: Size, chunk: int = 1) -> Iterator[Any]:
         """A loop over `extent` whose iterations are shared out among threads in even runs of `chunk`."""
         if extent == 1:
             with self.when(self.thread == 0):
                 yield int32(0)
             return
         count = -(-extent // chunk)
-        first = self.let(tir.truncdiv(self.thread * count, self.threads) * chunk, "first")
-        last = tir.min(tir.truncdiv((self.thread + 1) * count, self.threads) * chunk, int32(extent))
+        first = self.let(self._share(self.thread, count) * chunk, "first")
+        last = tir.min(self._share(self.thread + 1, count) * chunk, int32(extent))
         with self.loop(self.let(last - first, "share"), first) as i:
             yield i
+
+    def _share(self, thread: Any, count: Size) -> Any:
+        """Where a thread's part of `count` starts; 16 times a size of any number may not fit an int32."""
+        if isinstance(count, int):
+            return tir.truncdiv(thread * count, self.threads)
+        wide = tir.Cast("int64", thread) * tir.Cast("int64", expression(count))
+        return tir.Cast("int32", tir.truncdiv(wide, tir.Cast("int64", self.threads)))
 
     @contextmanager
     def split_grid(self, outer: int, inner: int) -> Iterator[tuple[Any, Any, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from ..dims import Size, larger
+
 __all__ = ["ITEM_BYTES", "Tensor", "contiguous", "stored_type"]
 
 ITEM_BYTES = {
@@ -20,13 +22,13 @@ def stored_type(dtype: str) -> str:
     return "uint8" if dtype == "bool" else dtype
 
 
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+def contiguous(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     """Row-major strides, in elements.
 
     >>> contiguous((2, 3, 4))
     (12, 4, 1)
     """
-    strides = [1] * len(shape)
+    strides: list[Size] = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * shape[axis + 1]
     return tuple(strides)
@@ -38,11 +40,11 @@ class Tensor:
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    shape: tuple[Size, ...]
+    strides: tuple[Size, ...]
     place: str
     base: Tensor | None = None
-    offset: int = 0
+    offset: Size = 0
 
     @property
     def root(self) -> Tensor:
@@ -50,26 +52,26 @@ class Tensor:
         return self if self.base is None else self.base.root
 
     @property
-    def root_offset(self) -> int:
+    def root_offset(self) -> Size:
         """Elements between the start of `root` and this tensor's first."""
         return 0 if self.base is None else self.offset + self.base.root_offset
 
-    def view(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Tensor:
+    def view(self, shape: tuple[Size, ...], strides: tuple[Size, ...], offset: Size = 0) -> Tensor:
         """Another reading of the same memory."""
         return Tensor(self.name, self.dtype, shape, strides, self.place, self, offset)
 
     @property
-    def elements(self) -> int:
+    def elements(self) -> Size:
         """Elements spanned in memory, gaps included."""
         if 0 in self.shape:
             return 0
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
 
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> Size:
         """Bytes spanned in memory, gaps included."""
         outer = self.shape[0] * self.strides[0] if self.shape and 0 not in self.shape else 0
-        return max(self.elements, outer) * ITEM_BYTES[self.dtype]
+        return larger(self.elements, outer) * ITEM_BYTES[self.dtype]
 
     @property
     def is_contiguous(self) -> bool:
@@ -81,6 +83,6 @@ class Tensor:
         )
 
     @property
-    def size(self) -> int:
+    def size(self) -> Size:
         """Number of values."""
         return prod(self.shape)
