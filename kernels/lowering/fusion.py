@@ -101,8 +101,10 @@ class _Growth:
     def _same_shape(self, node: ir.Node) -> bool:
         out = node.outputs[0]
         integers = self.strides is not None and out.dtype in (ir.DataType.INT8, ir.DataType.UINT8)
-        known = out.shape is not None and tuple(out.shape) == self.shape
-        return known and (out.dtype == ir.DataType.FLOAT or integers)
+        # a size that is known at run time is compared when the node's tree is
+        known = out.shape is not None and out.shape.is_static()
+        fits = not known or tuple(out.shape or ()) == self.shape
+        return fits and (out.dtype == ir.DataType.FLOAT or integers)
 
     def _tree_of(self, node: ir.Node) -> Lazy | None:
         if self.strides is not None and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -116,7 +118,8 @@ class _Growth:
             return None
         self.operands += found
         known = [a for a in args if a is not None]
-        return composed(function, known, dtype, tuple(sorted(options.items())))
+        tree = composed(function, known, dtype, tuple(sorted(options.items())))
+        return tree if tree.shape == self.shape else None
 
     def _argument(self, value: ir.Value, found: list[Quantized]) -> Lazy | None:
         if value in self.trees:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ..cpu.kernel import Kernel
 from ..cpu.tensor import Tensor
+from ..dims import is_fixed
 from ..program import LayerInfo
 from .choice import Choice
 from .fusion import Epilogue
@@ -33,7 +34,8 @@ def report_layer(
     kept = 4 * weights.size * choice.kept
     stored = choice.stored_bytes or kept + (kept / choice.rows if choice.rows else 0)
     outputs = weights.shape[0] if node.op_type.startswith("Conv") else weights.shape[-1]
-    macs = prod(out.shape) * (weights.size // max(1, outputs))
+    count = prod(out.shape) if is_fixed(*out.shape) else 0  # not known when the model is compiled
+    macs = count * (weights.size // max(1, outputs))
     if (kernel := _writer(state, out)) is not None:
         kernel.macs, kernel.tile_name = round(macs * choice.kept), choice.tile
     weight = node.inputs[1] if len(node.inputs) > 1 else None

@@ -9,8 +9,6 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.runtime.errors import UnsupportedError
-
 from ...cpu.epilogue import Accumulator
 from ...cpu.isa import Isa
 from ...cpu.lazy import Fill, Lazy, Leaf, weight_of
@@ -18,6 +16,8 @@ from ...cpu.matmul import Matmul
 from ...cpu.register_tile import best_tile, good_tiles
 from ...cpu.sparse_matmul import SparseMatmul
 from ...cpu.tensor import Tensor
+from ..any_size.base import is_any_size
+from ..any_size.matmul import any_gemm, any_matmul
 from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice, choose_rows
 from ..encoded.base import product_kernel
@@ -27,6 +27,7 @@ from ..integer_matmul import integer_gemm, integer_matmul
 from ..integer_pair import integer_pair
 from ..packing import sparse_rows
 from ..plane_products import in_planes
+from ..product_parts import add, bias_row, finish, fits_rows, grow_rows, require_float32, right_value
 from ..registry import lowers
 from ..report import report_layer
 from ..row_products import in_rows, product_signature
@@ -42,14 +43,17 @@ _MOST_VECTORS = 8  # of a tile whose right side is a weight
 @lowers("MatMul")
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
     """numpy's matmul, vectors included; of dequantised operands, in integers."""
+    if is_any_size(state, node):
+        any_matmul(state, node)
+        return
     if lower_attention(state, node) or integer_matmul(state, node) or integer_pair(state, node):
         return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
-    _require_float32(node, left)
+    require_float32(node, left)
     weights = state.constant(node.inputs[1])
     if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
-        _by_weight(state, node, left, weights, None, None, shape, state.encoded.get(_right(node)))
+        _by_weight(state, node, left, weights, None, None, shape, state.encoded.get(right_value(node)))
         return
     right = source_of(state, node, 1)
     if len(left.shape) == 1:
@@ -58,19 +62,23 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
         right = reshaped(state, right, (*right.shape, 1))
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     full = (*batch, left.shape[-2], right.shape[-1])
-    epilogue = _grow(state, node, shape) if full == shape else Epilogue(Accumulator(full), node.outputs[0])
+    plain = Epilogue(Accumulator(full), node.outputs[0])
+    epilogue = grow_rows(state, node, shape) if full == shape else plain
     product = _by_activation(state, node, left, right, full, epilogue)
-    _finish(state, node, epilogue, reshaped(state, product, shape))
+    finish(state, epilogue, reshaped(state, product, shape))
 
 
 @lowers("Gemm")
 def lower_gemm(state: Lowering, node: ir.Node) -> None:
     """alpha · A' · B' + beta · C; of dequantised operands, in integers."""
+    if is_any_size(state, node):
+        any_gemm(state, node)
+        return
     if integer_gemm(state, node):
         return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
-    _require_float32(node, left)
+    require_float32(node, left)
     if flag(node, "transA"):
         left = transposed(state, left, (1, 0))
     alpha, beta = number(node, "alpha", 1.0), number(node, "beta", 1.0)
@@ -78,9 +86,9 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
     addend = node.inputs[2] if len(node.inputs) > 2 else None
     if weights is not None:
         matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
-        bias, rest = _bias(state, node, addend, beta, shape)
-        after = None if rest is None else lambda product: _add(state, product, rest, beta)
-        encoded = state.encoded.get(_right(node))
+        bias, rest = bias_row(state, node, addend, beta, shape[-1])
+        after = None if rest is None else lambda product: add(state, product, rest, beta)
+        encoded = state.encoded.get(right_value(node))
         if encoded is not None:  # as the product takes it: (K, N)
             turned = encoded.transposed != bool(flag(node, "transB"))
             encoded = replace(encoded, transposed=turned) if alpha == 1.0 else None
@@ -92,63 +100,8 @@ def lower_gemm(state: Lowering, node: ir.Node) -> None:
     if alpha != 1.0:
         product = state.elementwise("Mul", [product, Fill(alpha, "float32")], "float32")
     state.define(
-        node.outputs[0], product if addend is None else _add(state, product, state.lazy(addend), beta)
+        node.outputs[0], product if addend is None else add(state, product, state.lazy(addend), beta)
     )
-
-
-def _right(node: ir.Node) -> ir.Value:
-    value = node.inputs[1]
-    assert value is not None
-    return value
-
-
-def _require_float32(node: ir.Node, value: Lazy) -> None:
-    if value.dtype != "float32":
-        raise UnsupportedError("only float32", where=describe(node), got=value.dtype)
-
-
-def _add(state: Lowering, value: Lazy, other: Lazy, factor: float) -> Lazy:
-    if factor != 1.0:
-        other = state.elementwise("Mul", [other, Fill(factor, "float32")], "float32")
-    return state.elementwise("Add", [value, other], "float32")
-
-
-def _bias(
-    state: Lowering, node: ir.Node, addend: ir.Value | None, beta: float, shape: tuple[int, ...]
-) -> tuple[Tensor | None, Lazy | None]:
-    """(constant row added in the accumulators, anything else to be added afterwards)."""
-    if addend is None or beta == 0.0:
-        return None, None
-    array = state.constant(addend)
-    if array is None or (array.ndim == 2 and array.shape[0] not in (1,)) or array.size not in (1, shape[-1]):
-        return None, state.lazy(addend)
-    lanes = state.isa.lanes
-    row = np.zeros(-(-shape[-1] // lanes) * lanes, np.float32)
-    row[: shape[-1]] = array.reshape(-1) * np.float32(beta)
-    return state.pool.add(f"{node.name}.bias", row), None
-
-
-def _grow(state: Lowering, node: ir.Node, shape: tuple[int, ...]) -> Epilogue:
-    return grow_epilogue(state, node.outputs[0], shape, lambda t: _fits(t, shape, state.isa.lanes))
-
-
-def _fits(tensor: Tensor, shape: tuple[int, ...], lanes: int) -> bool:
-    """Operands a tile can read: broadcast against the product, columns side by side."""
-    rank = len(tensor.shape)
-    if tensor.size == 1:
-        return True
-    if rank > len(shape) or any(
-        n not in (1, m) for n, m in zip(tensor.shape[::-1], shape[::-1], strict=False)
-    ):
-        return False
-    if tensor.shape[-1] == 1:
-        return True
-    return tensor.strides[-1] == 1 and (tensor.place != "input" or shape[-1] % lanes == 0)
-
-
-def _finish(state: Lowering, node: ir.Node, epilogue: Epilogue, product: Lazy) -> None:
-    state.absorbed.update(epilogue.nodes)
-    state.define(epilogue.value, product)
 
 
 def _by_weight(
@@ -171,7 +124,7 @@ def _by_weight(
     few = product_kernel(state.isa, encoded, rows)
     lower_product = few or _product_kind(state, node, weights, rows, choice, encoded)
     dense = not choice.rows and _row_major(state.isa, rows, choice)
-    fits = _fits if few or dense else _fits_any_layout
+    fits = fits_rows if few or dense else _fits_any_layout
     plain = Epilogue(Accumulator(shape), node.outputs[0])
     epilogue = (
         plain
@@ -180,7 +133,7 @@ def _by_weight(
     )
     out, choice = lower_product(state, node, source, weights, bias, shape, choice, epilogue)
     report_layer(state, node, weights, out, choice, epilogue)
-    _finish(state, node, epilogue, after(Leaf(out)) if after else Leaf(out))
+    finish(state, epilogue, after(Leaf(out)) if after else Leaf(out))
 
 
 def _product_kind(

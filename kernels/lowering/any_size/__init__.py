@@ -1,0 +1,1 @@
+"""Lowering of operators whose sizes are known only at run time."""

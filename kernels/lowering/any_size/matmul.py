@@ -1,0 +1,114 @@
+"""MatMul and Gemm where a size is known only at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.runtime.errors import UnsupportedError
+
+from ...cpu.any_rows import AnyRows
+from ...cpu.epilogue import Accumulator
+from ...cpu.lazy import Lazy, Leaf
+from ...cpu.register_tile import best_tile
+from ...cpu.tensor import Tensor
+from ...dims import Size
+from ..attributes import describe, flag, number, require_equal
+from ..choice import Choice
+from ..feature_major import matrix_view
+from ..fusion import Epilogue, grow_epilogue
+from ..operators.movement import transposed
+from ..packing import pack_columns
+from ..product_parts import add, bias_row, finish, fits_rows, require_float32
+from ..report import report_layer
+from ..state import Lowering
+
+__all__ = ["any_gemm", "any_matmul"]
+
+_MANY_ROWS = 1 << 12  # for which the tile is chosen: few rows leave most of any tile unused
+_MOST_VECTORS = 4  # of a tile: more would leave a single row with one sum only
+
+
+def any_matmul(state: Lowering, node: ir.Node) -> None:
+    """numpy's matmul, vectors included."""
+    left = state.lazy(_input(node, 0))
+    require_float32(node, left)
+    weights = state.constant(node.inputs[1])
+    if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
+        _rows(state, node, left, weights, None, None)
+        return
+    raise _two_activations(node)
+
+
+def any_gemm(state: Lowering, node: ir.Node) -> None:
+    """alpha · A' · B' + beta · C."""
+    left = state.lazy(_input(node, 0))
+    require_float32(node, left)
+    if flag(node, "transA"):
+        left = transposed(state, left, (1, 0))
+    alpha, beta = number(node, "alpha", 1.0), number(node, "beta", 1.0)
+    weights = state.constant(node.inputs[1])
+    addend = node.inputs[2] if len(node.inputs) > 2 else None
+    if weights is not None:
+        matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
+        bias, rest = bias_row(state, node, addend, beta, matrix.shape[1])
+        after = None if rest is None else lambda product: add(state, product, rest, beta)
+        _rows(state, node, left, matrix.astype(np.float32), bias, after)
+        return
+    raise _two_activations(node)
+
+
+def _two_activations(node: ir.Node) -> UnsupportedError:
+    return UnsupportedError(
+        "a product of two activations needs sizes that are known when the model is compiled",
+        where=describe(node), advice="give --input-shape numbers",
+    )  # fmt: skip
+
+
+def _input(node: ir.Node, position: int) -> ir.Value:
+    value = node.inputs[position]
+    assert value is not None
+    return value
+
+
+def _rows(
+    state: Lowering,
+    node: ir.Node,
+    left: Lazy,
+    weights: np.ndarray,
+    bias: Tensor | None,
+    after: Callable[[Lazy], Lazy] | None,
+) -> None:
+    """(…, M, K) · (K, N) and the elementwise nodes behind it; `after` is applied where these must wait."""
+    source = state.dense(left, node.name or "matmul_in")
+    depth, columns = weights.shape
+    require_equal(node, "inner sizes", depth, source.shape[-1])
+    shape: tuple[Size, ...] = (*source.shape[:-1], columns)
+    lanes = state.isa.lanes
+    epilogue = Epilogue(Accumulator(shape), node.outputs[0])
+    if after is None:
+        epilogue = grow_epilogue(
+            state, node.outputs[0], shape, lambda t: fits_rows(t, shape, lanes) and _folds(t, shape)
+        )
+    out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
+    tile = best_tile(state.isa, _MANY_ROWS, -(-columns // lanes), _MOST_VECTORS, _lane_rows(state))
+    panels = state.pool.add(
+        f"{node.name}.weight", pack_columns(weights, lanes, tile[1]), f"panels of {tile[1]} vectors"
+    )
+    kernel = AnyRows(matrix_view(source), None, panels, bias, matrix_view(out), tile, epilogue.tree)
+    state.steps.append(kernel)
+    choice = Choice("gemm", 0, "", f"{describe(node)}: rows are known at run time").with_tile(tile)
+    report_layer(state, node, weights, out, choice, epilogue)
+    finish(state, epilogue, after(Leaf(out)) if after else Leaf(out))
+
+
+def _lane_rows(state: Lowering) -> bool:
+    return state.isa.target.broadcast == "lane"
+
+
+def _folds(tensor: Tensor, shape: tuple[Size, ...]) -> bool:
+    """Operands that stay readable when batch axes become rows: one value, one row, or a whole tensor."""
+    row = tensor.size == tensor.shape[-1] == shape[-1] if tensor.shape else True
+    return tensor.size == 1 or row or (tensor.shape == shape and tensor.is_contiguous)
