@@ -14,6 +14,7 @@ __all__ = [
     "known_names",
     "match_inputs",
     "parse_shapes",
+    "parse_shard",
     "parse_share",
     "parse_size",
     "split_targets",
@@ -124,3 +125,18 @@ def parse_share(option: str, text: str) -> float:
     if not 0 <= share <= 1:
         raise OptionError("is not a share", where=option, expected="1% or 0.01, from 0 to 1", got=repr(text))
     return share
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Which part of how many. Raises OptionError.
+
+    >>> parse_shard("2/8")
+    (2, 8)
+    """
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise OptionError(
+            "is not a shard", where="--shard", expected="K/N with K from 1 to N", got=repr(text)
+        )
+    return part, parts

@@ -22,11 +22,11 @@ from gossamer.runtime.manifest import (
     WeightSpec,
     WeightsSpec,
 )
-from gossamer.runtime.specs import BlockSpec
+from gossamer.runtime.specs import BlockSpec, SymbolSpec, TableSpec
 
 from ..program import Program, TensorInfo
 from ..targets import Target
-from .native import build_native
+from .native import Linking, build_native
 from .publishing import published_folder
 from .sources import model_header
 from .wasm import build_wasm
@@ -64,8 +64,12 @@ def fill_artifact(
     *,
     embed_weights: bool = False,
     threads: int = 1,
+    trial: bool = False,
 ) -> None:
-    """The same in an empty folder, which the caller publishes. Raises OptionError, JobError, OSError."""
+    """The same in an empty folder, which the caller publishes. Raises OptionError, JobError, OSError.
+
+    A `trial` is linked faster, and holds what a session of this process needs.
+    """
     if set(objects) != set(target.variants):
         raise JobError(
             "wrong code variants", where=target.name, expected=set(target.variants), got=set(objects)
@@ -80,10 +84,10 @@ def fill_artifact(
             code = build_wasm(program, objects, target, work, folder, embed=embed_weights)
         else:
             (native,) = objects.values()
-            code = build_native(
-                program, native, target, work, folder, sha256=sha256, threads=threads, embed=embed_weights
-            )
-            code.append(_header(program, target, folder, embed=embed_weights))
+            how = Linking(sha256, threads, embed=embed_weights, trial=trial)
+            code = build_native(program, native, target, work, folder, how)
+            if not trial:
+                code.append(_header(program, target, folder, embed=embed_weights))
         manifest = Manifest(
             name=program.name,
             gossamer=version("gossamer"),
@@ -106,6 +110,7 @@ def fill_artifact(
             layers=tuple(asdict(layer) for layer in program.layers),
             steps=program.steps,
             ledger=program.ledger,
+            table=_table(program),
             files={path.name: _file(path) for path in sorted(folder.iterdir())},
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -130,7 +135,15 @@ def _header(program: Program, target: Target, folder: Path, *, embed: bool) -> C
 
 
 def _tensors(tensors: tuple[TensorInfo, ...]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors)
+    return tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape, tensor.slots) for tensor in tensors)
+
+
+def _table(program: Program) -> TableSpec | None:
+    table = program.table
+    if table is None:
+        return None
+    symbols = tuple(SymbolSpec(**asdict(symbol)) for symbol in table.symbols)
+    return TableSpec(table.symbol, table.count, symbols, table.guards)
 
 
 def _file(path: Path) -> FileSpec:

@@ -13,14 +13,27 @@ from ..targets import Target
 from .elf import dynamic_symbols
 from .platform_symbols import LIBC, LIBM
 from .sources import c_name, model_source, weights_source
-from .toolchain import compile_c, platform_triple, runtime_source, zig
+from .toolchain import compile_c, compile_runtime, platform_triple, runtime_source, zig
 
-__all__ = ["RUNTIME_FILES", "build_native", "compile_members"]
+__all__ = ["RUNTIME_FILES", "Linking", "build_native", "compile_members"]
 
 RUNTIME_FILES = ("session.c", "threads.c", "sha256.c")
 ANDROID_PAGE = 16384  # bytes; Android 15 has devices with pages of this size
 SYSTEM_LIBRARIES = ("-lc", "-lm", "-lpthread")
 SHARED, STATIC, OBJECT = "model.so", "libmodel.a", "model.o"
+
+
+@dataclass(frozen=True)
+class Linking:
+    """The weights' hash in hex, the default of threads, and whether to embed the weights.
+
+    A `trial` is a shared library alone, which only a process can load that has the C library already.
+    """
+
+    sha256: str
+    threads: int
+    embed: bool
+    trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,17 @@ class _Build:
     work: Path
     out: Path
 
+    @property
+    def exports(self) -> Path:
+        """A linker script that names what model.so shows."""
+        script = self.work / "exports.map"
+        script.write_text(
+            f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run;"
+            f" gossamer_profile; gossamer_close; gossamer_error;"
+            f" gossamer_model_{c_name(self.program)}; local: *; }};\n"
+        )
+        return script
+
 
 def build_native(
     program: Program,
@@ -39,21 +63,20 @@ def build_native(
     target: Target,
     work: Path,
     out: Path,
-    *,
-    sha256: str,
-    threads: int,
-    embed: bool,
+    how: Linking,
 ) -> list[CodeSpec]:
     """Links `code`, an object file, with the runtime into `out`; what was written. Raises JobError.
 
-    `work` holds intermediate files and, to `embed` it, weights.bin.
+    `work` holds intermediate files and, to embed it, weights.bin.
     """
     build = _Build(program, target, work, out)
     (work / "code.o").write_bytes(code)
-    source = model_source(program, sha256, threads, embedded=embed)
+    source = model_source(program, how.sha256, how.threads, embedded=how.embed)
     members = compile_members(source, work, platform_triple(target))
+    if how.trial:
+        return [_link_trial(build, [*members, work / "code.o"])]
     members.append(_without_debug(build, work / "code.o"))
-    if embed:
+    if how.embed:
         members.append(_embed(build))
     written = [_archive(build, members)]
     if target.container == "macho":
@@ -67,8 +90,14 @@ def compile_members(source: str, work: Path, triple: str) -> list[Path]:
     """Objects of the descriptor `source` and of the C runtime, for one machine."""
     (work / "model.c").write_text(source, encoding="utf-8")
     include = f"-I{runtime_source('gossamer.h').parent}"
-    sources = [work / "model.c", *(runtime_source(name) for name in RUNTIME_FILES)]
-    return [compile_c(source, work / f"{source.stem}.o", triple, include) for source in sources]
+    model = compile_c(work / "model.c", work / "model.o", triple, include)
+    return [model, *(compile_runtime(name, work, triple, include) for name in RUNTIME_FILES)]
+
+
+def _link_trial(build: _Build, members: list[Path]) -> CodeSpec:
+    script = f"--version-script={build.exports}"
+    zig("ld.lld", "-shared", "--gc-sections", "-Bsymbolic", script, *members, "-o", build.out / SHARED)
+    return CodeSpec("shared", SHARED)
 
 
 def _without_debug(build: _Build, code: Path) -> Path:
@@ -99,16 +128,10 @@ def _link_shared(build: _Build, members: list[Path]) -> None:
 
     zig compiles that library when it is first asked for, which takes half a minute.
     """
-    exports = build.work / "exports.map"
-    exports.write_text(
-        f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run; gossamer_profile;"
-        f" gossamer_close;"
-        f" gossamer_error; gossamer_model_{c_name(build.program)}; local: *; }};\n"
-    )
     command: list[str | Path] = [
         *("cc", "-target", platform_triple(build.target), "-shared", "-O2", "-s", "-nostartfiles"),
         *("-nodefaultlibs", f"-Wl,-soname,{SHARED}", "-Wl,--gc-sections", "-Wl,-Bsymbolic"),
-        *(f"-Wl,--version-script={exports}", "-Wl,--as-needed", "-o", build.out / SHARED),
+        *(f"-Wl,--version-script={build.exports}", "-Wl,--as-needed", "-o", build.out / SHARED),
         *members,
     ]
     if "android" in build.target.zig:

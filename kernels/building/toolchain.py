@@ -15,7 +15,7 @@ from gossamer.runtime.errors import JobError, OptionError
 
 from ..targets import Target
 
-__all__ = ["ToolError", "compile_c", "platform_triple", "runtime_source", "zig"]
+__all__ = ["ToolError", "compile_c", "compile_runtime", "platform_triple", "runtime_source", "zig"]
 
 # The oldest glibc that has 64-bit ARM: what is linked against it loads on any Linux since 2013.
 GLIBC = "2.17"
@@ -45,12 +45,7 @@ class ToolError(JobError):
 
 def zig(*arguments: str | os.PathLike[str], folder: Path | None = None) -> str:
     """Runs one of zig's tools in `folder`; what it printed. Raises ToolError."""
-    if find_spec("ziglang") is None:
-        raise OptionError(
-            "building artifacts needs the compiler in ziglang",
-            advice="install it: pip install 'gossamer[compile]'",
-        )
-    command = [sys.executable, "-m", "ziglang", *(os.fspath(argument) for argument in arguments)]
+    command = [*_zig(), *(os.fspath(argument) for argument in arguments)]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -64,6 +59,19 @@ def zig(*arguments: str | os.PathLike[str], folder: Path | None = None) -> str:
     if done.returncode != 0:
         raise ToolError(f"zig {os.fspath(arguments[0])}", done.stdout)
     return done.stdout
+
+
+@cache
+def _zig() -> tuple[str, ...]:
+    """The program itself where it lies as ever; starting Python to start it takes longer than it does."""
+    found = find_spec("ziglang")
+    if found is None or found.origin is None:
+        raise OptionError(
+            "building artifacts needs the compiler in ziglang",
+            advice="install it: pip install 'gossamer[compile]'",
+        )
+    program = Path(found.origin).with_name("zig")
+    return (str(program),) if os.access(program, os.X_OK) else (sys.executable, "-m", "ziglang")
 
 
 @cache
@@ -97,6 +105,19 @@ def compile_c(source: Path, out: Path, triple: str, *flags: str) -> Path:
         triple, flags = triple.replace("android", "musl"), ("-D__ANDROID__", "-ffixed-x18", *flags)
     zig("cc", "-target", triple, *C_FLAGS, *flags, "-c", source, "-o", out)
     return out
+
+
+def compile_runtime(name: str, work: Path, triple: str, *flags: str) -> Path:
+    """Compiles a C file of the runtime into `work`, once for each process. Raises ToolError."""
+    out = work / f"{Path(name).stem}.o"
+    out.write_bytes(_runtime_object(name, triple, flags))
+    return out
+
+
+@cache
+def _runtime_object(name: str, triple: str, flags: tuple[str, ...]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:
+        return compile_c(runtime_source(name), Path(folder) / "runtime.o", triple, *flags).read_bytes()
 
 
 def runtime_source(name: str) -> Path:

@@ -12,7 +12,7 @@ from gossamer.runtime.manifest import CodeSpec
 from ..program import Program
 from ..targets import Target
 from .sources import weights_source
-from .toolchain import ToolError, compile_c, runtime_source, zig
+from .toolchain import ToolError, compile_c, compile_runtime, runtime_source, zig
 from .wasm_module import read_module
 from .wasm_offsets import fold_offsets
 
@@ -31,7 +31,7 @@ def build_wasm(
 
     `work` holds intermediate files and, to `embed` it, weights.bin.
     """
-    support = [compile_c(runtime_source("wasm_support.c"), work / "support.o", target.zig, "-mbulk-memory")]
+    support = [compile_runtime("wasm_support.c", work, target.zig, "-mbulk-memory")]
     if embed:
         source = work / "weights.c"
         source.write_text(weights_source(WEIGHTS_SYMBOL, "weights.bin"), encoding="utf-8")

@@ -1,0 +1,3 @@
+"""ONNX's own backend tests through the compiler, beside onnxruntime."""
+
+from .running import run_conformance as run_conformance
