@@ -8,10 +8,11 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx_ir.passes.common import CheckerPass
 
 from gossamer.runtime.errors import ModelError
 
+from .checking_graphs import check_graphs
+from .checking_types import check_types
 from .external_data import check_external_data
 from .node_order import put_in_order
 from .saving import save_model as save_model
@@ -39,7 +40,8 @@ def load_model(source: Source) -> ir.Model:
 
     Checked: sizes, stored tensors against their shapes, external data (which stays inside the model's
     folder, has its length and its checksum), names produced once, nodes in order (sorted where they are
-    not), operators against ONNX's schemas. External data is mapped into memory when it is read, not before.
+    not), operators against ONNX's schemas, types and shapes against each other. External data is mapped into
+    memory when it is read, not before.
     Raises ModelError.
     """
     if isinstance(source, ir.Model):
@@ -99,6 +101,7 @@ def _parse(data: bytes, where: object) -> onnx.ModelProto:
 
 def _checked(proto: onnx.ModelProto, where: object, folder: Path | None) -> ir.Model:
     try:
+        check_graphs(proto)
         densify(proto)
         check_tensors(proto)
         check_external_data(proto, folder)
@@ -115,15 +118,9 @@ def _checked(proto: onnx.ModelProto, where: object, folder: Path | None) -> ir.M
         model = ir.from_proto(proto)
         if folder is not None:
             ir.external_data.set_base_dir(model.graph, os.path.realpath(folder))
-        CheckerPass()(model)
     except Exception as error:
         # Whatever a library says of a file that it cannot take is about the file.
-        raise ModelError(f"not a valid ONNX model: {_root_cause(error)}", where=where) from None
+        text = " ".join(str(error.__cause__ or error).split())[:300]
+        raise ModelError(f"not a valid ONNX model: {text}", where=where) from None
+    check_types(model, where)
     return model
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:300] + "…"

@@ -29,6 +29,9 @@ __all__ = [
     "nearest",
 ]
 
+_LONGEST = 400
+"""Characters of each part of a message."""
+
 
 class GossamerError(Exception):
     """One failure, told in one line; `what` is a clause, the rest is optional data."""
@@ -48,14 +51,24 @@ class GossamerError(Exception):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        text = _short(self.what) if self.where is None else f"{_short(self.where)}: {_short(self.what)}"
         if self.expected is not None:
-            text += f"; expected {self.expected}"
+            text += f"; expected {_short(self.expected)}"
         if self.got is not None:
-            text += f"; got {self.got}"
+            text += f"; got {_short(self.got)}"
         if self.advice is not None:
-            text += f"; {self.advice}"
-        return " ".join(text.split())
+            text += f"; {_short(self.advice)}"
+        return text
+
+
+def _short(part: object) -> str:
+    """One line of bounded length, also of a name that a hostile file made up: no control characters."""
+    text = " ".join(str(part).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
 
 
 class InputError(GossamerError):

@@ -27,7 +27,7 @@ from .guarding import Limits, Outcome, guarded
 __all__ = ["Verdict", "try_model", "warm_up"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Results = tuple[dict[str, Array], dict[str, Array]]
+Results = tuple[dict[str, Array], list[Array]]
 _NEAR = 1e-3
 _SYMBOL = 3
 """The size of every dimension that a model leaves open."""
@@ -62,7 +62,7 @@ def try_model(data: bytes, limits: Limits) -> Verdict:
     reference = guarded(partial(_reference, data, feeds), limits)
     if reference.kind != "done":
         return Verdict("unchecked", reference.text)
-    return _compared(reference, list(outputs.values()))
+    return _compared(reference, outputs)
 
 
 def _compared(reference: Outcome, outputs: list[Array]) -> Verdict:

@@ -56,7 +56,7 @@ class _Fenced:
         return np.frombuffer(ctypes.string_at(self.address, size), dtype).reshape(shape).copy()
 
 
-def run_fenced(program: Program, code: bytes, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def run_fenced(program: Program, code: bytes, feeds: Mapping[str, Array]) -> list[Array]:
     """Outputs of the entry, called on one thread. Reading or writing outside a buffer ends the process."""
     entry = _linked(code, program.symbol)
     inputs = [_filled(np.ascontiguousarray(feeds[t.name]).tobytes()) for t in program.inputs]
@@ -70,7 +70,7 @@ def run_fenced(program: Program, code: bytes, feeds: Mapping[str, Array]) -> dic
     if status != 0:
         raise JobError("the entry failed", got=status)
     pairs = zip(program.outputs, outputs, strict=True)
-    return {t.name: place.read(np.dtype(t.dtype), t.shape) for t, place in pairs}
+    return [place.read(np.dtype(t.dtype), t.shape) for t, place in pairs]
 
 
 def _filled(data: bytes, alignment: int = 1) -> _Fenced:
