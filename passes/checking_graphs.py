@@ -25,11 +25,13 @@ _DEEPEST_CALL = 64
 
 def check_graphs(proto: onnx.ModelProto) -> None:
     """Raises ModelError for attributes given twice or referring to a function's outside functions, outputs
-    listed twice, absurd names, and functions that
+    listed twice or not at all, absurd names, and functions that
     call each other in a circle or grow beyond any model."""
     for graph in graphs_of(proto):
         _check_outputs([value.name for value in graph.output])
         _check_names([*(v.name for v in graph.input), *(t.name for t in graph.initializer)])
+    if not proto.graph.output:
+        raise ModelError("the graph has no outputs", where=proto.graph.name)
     for node in _all_nodes(proto.graph.node):
         _check_node(node)
         for attribute in node.attribute:

@@ -1,0 +1,69 @@
+"""What a model may ask of the machine that compiles it and of the one that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+
+import onnx_ir as ir
+
+from gossamer.runtime.errors import GossamerError, UnsupportedError
+
+from .attributes import describe
+from .state import Lowering
+
+__all__ = ["ARENA_LIMIT", "ELEMENT_LIMIT", "check_arena", "check_tensors", "named_failures"]
+
+ELEMENT_LIMIT = 2**31 - 1
+"""Elements of one tensor: kernels count them in int32."""
+ARENA_LIMIT = 1 << 34
+"""Bytes of activations of one session."""
+
+
+def check_tensors(state: Lowering, values: Iterable[ir.Value | None], where: str) -> None:
+    """Raises UnsupportedError for a value, computed or not, of more elements than kernels can count."""
+    for value in values:
+        lazy = state.values.get(value) if value is not None else None
+        if value is not None and lazy is not None and _elements(lazy.shape) > ELEMENT_LIMIT:
+            raise UnsupportedError(
+                f"value {value.name!r} is too large",
+                where=where,
+                expected=f"at most {ELEMENT_LIMIT} elements",
+                got=list(lazy.shape),
+            )
+
+
+def _elements(shape: Sequence[object]) -> int:
+    """0 where a size is known at run time only."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    return prod(sizes) if len(sizes) == len(shape) else 0
+
+
+def check_arena(size: int) -> None:
+    """Raises UnsupportedError for activations that no session should allocate."""
+    if size > ARENA_LIMIT:
+        raise UnsupportedError(
+            "the model's activations take too much memory",
+            expected=f"at most {ARENA_LIMIT} bytes",
+            got=size,
+            advice="compile it for smaller inputs (--input-shape)",
+        )
+
+
+@contextmanager
+def named_failures(node: ir.Node) -> Iterator[None]:
+    """What a rule did not foresee is refused by the node's name, before anything is built."""
+    try:
+        yield
+    except (GossamerError, MemoryError):
+        raise
+    except Exception as error:
+        # The libraries below raise errors of their own for what they cannot express.
+        text = " ".join(str(error).split())
+        raise UnsupportedError(
+            "the compiler cannot take this node",
+            where=describe(node),
+            got=f"{type(error).__name__}: {text}",
+            advice="please report it",
+        ) from error
