@@ -20,6 +20,7 @@ from .halved_weights import panels_of
 from .integer_convolution import flat_reach, padded_image, reach_of
 from .integer_dynamic import append_dynamic, scaled_sums
 from .pixel_major import pixel_major, read_with_channels
+from .scopes import read_elsewhere
 from .state import Lowering, filled_shape
 from .windows import window_of
 
@@ -84,7 +85,7 @@ def _depthwise(
     sums, shape = node.outputs[0], filled_shape(node.outputs[0], describe(node))
     casts = [use.node for use in sums.uses()]
     most = int(np.abs(weights).reshape(len(weights), -1).sum(axis=1).max()) * 255
-    if most >= _EXACT or sums.is_graph_output() or [c.op_type for c in casts] != ["Cast"]:
+    if most >= _EXACT or read_elsewhere(sums) or [c.op_type for c in casts] != ["Cast"]:
         return False
     if integer(casts[0], "to", 0) != ir.DataType.FLOAT:
         return False

@@ -53,7 +53,9 @@ def grow_epilogue(
     `fits(tensor)` says whether an operand in memory can be read tile by tile. A kernel of integers gives the
     `strides` of its result: what lies so may be read as integers.
     """
-    growth = _Growth(state, shape, fits, strides, {value: Accumulator(shape)})
+    producer = value.producer()
+    graph = None if producer is None else producer.graph
+    growth = _Growth(state, graph, shape, fits, strides, {value: Accumulator(shape)})
     nodes = growth.nodes
     best = Epilogue(growth.trees[value], value)
     while (found := growth.next_node()) is not None:
@@ -78,6 +80,7 @@ class _Growth:
     """What the search has reached: `trees` of values, computed by `nodes`."""
 
     state: Lowering
+    graph: object  # that everything must stand in
     shape: tuple[int, ...]
     fits: Callable[[Tensor], bool]
     strides: tuple[int, ...] | None
@@ -91,7 +94,8 @@ class _Growth:
                 continue
             for use in value.uses():
                 node = use.node
-                if node in self.nodes or not self._same_shape(node):
+                inside = node.graph is not self.graph  # of another node, which may not run, or run often
+                if inside or node in self.nodes or not self._same_shape(node):
                     continue
                 tree = self._tree_of(node)
                 if tree is not None:

@@ -29,6 +29,7 @@ from .integer_panels import Panels
 from .integer_rows import fits_rows, row_pitch, rows_apart, stored_rows
 from .integer_tree import finish_at_run_time
 from .report import report_layer
+from .scopes import read_elsewhere
 from .state import Lowering, filled_shape
 
 __all__ = ["ScaledSums", "append_dynamic", "dynamic_product", "scaled_sums", "zero_point_bias"]
@@ -115,7 +116,7 @@ def scaled_sums(state: Lowering, sums: ir.Value, outputs: int, after: int) -> Sc
 def _reader(value: ir.Value, operator: str) -> ir.Node | None:
     """The one node that reads the value, if it is of this operator."""
     readers = [use.node for use in value.uses()]
-    if value.is_graph_output() or len(readers) != 1 or readers[0].op_type != operator:
+    if read_elsewhere(value) or len(readers) != 1 or readers[0].op_type != operator:
         return None
     return readers[0]
 

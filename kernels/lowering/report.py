@@ -60,4 +60,5 @@ def report_layer(
 
 def _writer(state: Lowering, out: Tensor) -> Kernel | None:
     """The kernel so far that computes `out`."""
-    return next((k for k in reversed(state.steps) if any(t.root is out.root for t in k.writes())), None)
+    kernels = (step for step in reversed(state.steps) if isinstance(step, Kernel))
+    return next((k for k in kernels if any(t.root is out.root for t in k.writes())), None)

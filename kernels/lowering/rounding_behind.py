@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ..cpu.lazy import Elementwise, Fill, Lazy
 from ..cpu.pixel_layout import IMAGE_TYPES
 from ..quantization import integer_range
+from .scopes import read_elsewhere
 from .state import Lowering
 
 __all__ = ["RoundingBehind", "rounding_behind"]
@@ -35,7 +36,7 @@ class RoundingBehind:
 def rounding_behind(state: Lowering, value: ir.Value) -> RoundingBehind | None:
     """The value's only reader, if it is such a node."""
     uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output() or uses[0].node.op_type != "QuantizeLinear":
+    if len(uses) != 1 or read_elsewhere(value) or uses[0].node.op_type != "QuantizeLinear":
         return None
     node = uses[0].node
     result = node.outputs[0]

@@ -12,6 +12,7 @@ from ...cpu.tensor import Tensor, contiguous
 from ...cpu.transposing import is_feature_major
 from ..attributes import integers
 from ..feature_major import new_feature_major
+from ..scopes import read_elsewhere
 from ..state import Lowering
 
 __all__ = ["lower_attention"]
@@ -87,7 +88,7 @@ def _from_scores(state: Lowering, node: ir.Node) -> _Found | None:
 
 def _only_reader(value: ir.Value) -> ir.Node | None:
     uses = list(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    return uses[0].node if len(uses) == 1 and not read_elsewhere(value) else None
 
 
 def _number(state: Lowering, value: ir.Value) -> float | None:
