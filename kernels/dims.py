@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gossamer.runtime.errors import UnsupportedError
 
 __all__ = [
+    "BOUNDS",
     "Dim",
     "Operation",
     "Size",
@@ -33,6 +34,7 @@ __all__ = [
     "is_fixed",
     "is_symbol",
     "larger",
+    "may_turn",
     "smaller",
     "symbol",
     "symbol_name",
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 
+BOUNDS = "gossamer.bounds"
+"""Key of an ONNX graph's `meta`: least and most (None: any) of its symbols, by name."""
 _PREFIX = "dim_"  # of the variables that stand for symbols
 
 
@@ -233,7 +237,10 @@ class Dim:
         return expression(self)
 
 
-Size = int | Dim
+if TYPE_CHECKING:
+    Size = int  # nearly all kernels are made for numbers; where they are not, UndecidedError says so
+else:
+    Size = int | Dim
 
 
 def symbol(name: str, least: int = 1, most: int | None = None) -> Size:
@@ -243,15 +250,21 @@ def symbol(name: str, least: int = 1, most: int | None = None) -> Size:
     >>> (n * 64 + 32) // 16, (2 * n) % 2, n == n + 0
     (Dim(4*n + 2), 0, True)
     """
-    return least if least == most else Dim({(Symbol(name, least, most),): 1})
+    made: Any = Dim({(Symbol(name, least, most),): 1})
+    return least if least == most else made
 
 
-def is_fixed(*sizes: Size) -> bool:
+def is_fixed(*sizes: int | Dim) -> bool:
     """Whether all are plain numbers."""
     return not any(isinstance(size, Dim) for size in sizes)
 
 
-def fixed(size: Size, where: str) -> int:
+def may_turn(size: int | Dim) -> bool:
+    """Whether a loop of so many turns may have one: False for 0 only."""
+    return not isinstance(size, int) or size != 0
+
+
+def fixed(size: int | Dim, where: str) -> int:
     """The number that a size is; raises UnsupportedError where it is known only at run time."""
     if isinstance(size, Dim):
         advice = f"give --input-shape a number for what {size} is computed from"
@@ -262,19 +275,19 @@ def fixed(size: Size, where: str) -> int:
     return int(size)
 
 
-def smaller(a: Size, b: Size) -> Size:
+def smaller(a: int | Dim, b: int | Dim) -> Size:
     """The minimum."""
     found: Size = _either("min", a, b)
     return found
 
 
-def larger(a: Size, b: Size) -> Size:
+def larger(a: int | Dim, b: int | Dim) -> Size:
     """The maximum."""
     found: Size = _either("max", a, b)
     return found
 
 
-def upper_bound(size: Size) -> int | None:
+def upper_bound(size: int | Dim) -> int | None:
     """The most that a size can be; None without a bound."""
     if not isinstance(size, Dim):
         return size
@@ -282,29 +295,30 @@ def upper_bound(size: Size) -> int | None:
     return None if high == inf else int(high)
 
 
-def fits(size: Size, limit: Size) -> bool:
+def fits(size: int | Dim, limit: int | Dim) -> bool:
     """Whether size <= limit for every value of the symbols; False where that is not known."""
     gap = limit - size
     low: float = gap.bounds()[0] if isinstance(gap, Dim) else gap
     return low >= 0
 
 
-def at_most(size: Size, capacities: Mapping[str, Size]) -> Size:
+def at_most(size: int | Dim, capacities: Mapping[str, int | Dim]) -> Size:
     """A size that is never less, without the symbols that `capacities` bounds (from 0 on).
 
     >>> at_most(symbol("k", 0) * 2 + symbol("n"), {"k": 8})
     Dim(n + 16)
     """
-    return _end_of(size, capacities, upper=True)
+    found: Size = _end_of(size, capacities, upper=True)
+    return found
 
 
-def symbols_of(*sizes: Size) -> tuple[Symbol, ...]:
+def symbols_of(*sizes: int | Dim) -> tuple[Symbol, ...]:
     """Symbols that sizes are computed from, by name."""
     found = {s.name: s for size in sizes if isinstance(size, Dim) for s in _symbols(size)}
     return tuple(found[name] for name in sorted(found))
 
 
-def evaluated(size: Size, values: Mapping[str, Any]) -> Any:
+def evaluated(size: int | Dim, values: Mapping[str, Any]) -> Any:
     """The size where symbols have `values`, by name: numbers, sizes or expressions.
 
     A symbol without a value stays what it is.
@@ -323,7 +337,7 @@ def evaluated(size: Size, values: Mapping[str, Any]) -> Any:
     return total
 
 
-def _end_of(size: Size, capacities: Mapping[str, Size], *, upper: bool) -> Size:
+def _end_of(size: int | Dim, capacities: Mapping[str, int | Dim], *, upper: bool) -> Any:
     """The greatest or least value over symbols that lie between 0 and their capacities."""
     if not any(s.name in capacities for s in symbols_of(size)):
         return size
@@ -336,7 +350,7 @@ def _end_of(size: Size, capacities: Mapping[str, Size], *, upper: bool) -> Size:
     return total
 
 
-def _end_of_atom(atom: Atom, capacities: Mapping[str, Size], *, upper: bool) -> Size:
+def _end_of_atom(atom: Atom, capacities: Mapping[str, int | Dim], *, upper: bool) -> Any:
     if isinstance(atom, Symbol):
         known = atom.name in capacities
         return (capacities[atom.name] if upper else 0) if known else Dim({(atom,): 1})
@@ -363,7 +377,7 @@ def _evaluated_atom(atom: Atom, values: Mapping[str, Any]) -> Any:
 
 
 @cache
-def expression(size: Dim, dtype: str = "int32") -> Any:
+def expression(size: Size, dtype: str = "int32") -> Any:
     """A TIR expression of the size; its symbols are the variables of `variable`."""
     from tvm import tirx as tir
 
@@ -405,18 +419,18 @@ def symbol_name(var: Any) -> str:
 
 
 # ---- the algebra ----------------------------------------------------------------------------
-def _terms(size: Size) -> Sequence[tuple[Monomial, int]]:
+def _terms(size: int | Dim) -> Sequence[tuple[Monomial, int]]:
     return size.terms if isinstance(size, Dim) else (((), size),)
 
 
-def _normal(terms: Mapping[Monomial, int]) -> Size:
+def _normal(terms: Mapping[Monomial, int]) -> Any:
     left = {m: c for m, c in terms.items() if c}
     if not left:
         return 0
     return left[()] if len(left) == 1 and () in left else Dim(left)
 
 
-def _as_dim(size: Size) -> Dim:
+def _as_dim(size: int | Dim) -> Dim:
     return size if isinstance(size, Dim) else Dim({(): int(size)})
 
 
@@ -452,7 +466,7 @@ def _divided(a: Any, b: Any) -> tuple[Any, Any]:
     return whole + quotient, remainder
 
 
-def _split(a: Size, b: Size) -> tuple[Size, Size]:
+def _split(a: int | Dim, b: int | Dim) -> tuple[Any, Any]:
     """a = whole * b + rest, with as much in `whole` as can be divided term by term."""
     if isinstance(b, Dim) and len(b.terms) != 1:
         return (1, 0) if a == b else _multiple(a, b)
@@ -470,7 +484,7 @@ def _split(a: Size, b: Size) -> tuple[Size, Size]:
     return _normal(whole), _normal(rest)
 
 
-def _multiple(a: Size, b: Dim) -> tuple[Size, Size]:
+def _multiple(a: int | Dim, b: Dim) -> tuple[Any, Any]:
     """The same for a polynomial `b`, where its leading terms divide those of `a` without rest."""
     whole: Size = 0
     rest = a
@@ -498,7 +512,7 @@ def _without(term: Monomial, factor: Monomial) -> Monomial | None:
     return _sorted(left)
 
 
-def _within(rest: Size, b: Size) -> bool:
+def _within(rest: int | Dim, b: int | Dim) -> bool:
     """Whether 0 <= rest < b for certain."""
     low = rest.bounds()[0] if isinstance(rest, Dim) else rest
     gap = b - rest
@@ -519,7 +533,7 @@ def _either(kind: str, a: Any, b: Any) -> Any:
     return Dim({(Operation(kind, _as_dim(a), _as_dim(b)),): 1})
 
 
-def _decide(difference: Size, question: str) -> bool:
+def _decide(difference: int | Dim, question: str) -> bool:
     """Whether it is more than 0."""
     low, high = difference.bounds() if isinstance(difference, Dim) else (difference, difference)
     if low > 0:

@@ -7,16 +7,45 @@ from typing import Any
 
 from gossamer.runtime.specs import LedgerSpec, StepSpec
 
-__all__ = ["BlockInfo", "LayerInfo", "Program", "TensorInfo", "WeightInfo"]
+__all__ = ["BlockInfo", "LayerInfo", "Program", "SymbolInfo", "TableInfo", "TensorInfo", "WeightInfo"]
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output: `shape` counts elements, `dtype` is numpy's name ("float32")."""
+    """An input or output: `shape` counts elements, `dtype` is numpy's name ("float32").
+
+    A size that a run brings is a formula of names in `shape`, and a place of the program's table in `slots`,
+    which is -1 for numbers, and empty where all are.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+    slots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SymbolInfo:
+    """A size that inputs bring: its place in the table, the least and the most (None: any) it may be."""
+
+    name: str
+    slot: int
+    least: int
+    most: int | None
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """`count` int64 numbers at the head of the arena, which the C function `symbol` checks and fills in.
+
+    `guards` say what is wrong where it refuses; see `lowering/table.py`.
+    """
+
+    symbol: str
+    count: int
+    symbols: tuple[SymbolInfo, ...]
+    guards: tuple[str, ...]
+    function: Any = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,3 +116,4 @@ class Program:
     steps: tuple[StepSpec, ...] = ()
     ledger: LedgerSpec = field(default_factory=LedgerSpec)
     blocks: tuple[BlockInfo, ...] = ()  # at the end of the weights, in the order in which they are loaded
+    table: TableInfo | None = None  # of sizes that a run brings; with it, bytes above may be 0: not known

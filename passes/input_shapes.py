@@ -1,8 +1,10 @@
-"""Input shapes that the user gives: `x:1,3,224,224`."""
+"""Input shapes that the user gives: `x:1,3,224,224`, or `ids:1,seq<=512`, whose size each run chooses."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -10,35 +12,96 @@ from gossamer.runtime.errors import OptionError, nearest
 
 from .shapes import shape_text
 
-__all__ = ["apply_input_shapes", "parse_input_shapes", "require_static_inputs"]
+__all__ = [
+    "InputShapes",
+    "apply_input_shapes",
+    "fixed_sizes",
+    "parse_input_shapes",
+    "require_ranks",
+    "size_bounds",
+]
 
+InputShapes = Mapping[str, Sequence[int | str]]
+"""Sizes by input: a number, or the name of a size that a run chooses, as `seq`, `seq<=512`, `2<=seq<=512`."""
 _LIMIT = 2**31
+_NAME = re.compile(r"(?:(?P<least>[0-9]+)<=)?(?P<name>[A-Za-z_][A-Za-z0-9_.]*)(?:<=(?P<most>[0-9]+))?")
 
 
-def parse_input_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+class _Symbol(NamedTuple):
+    """A size of a run; `most` is None where there is no bound."""
+
+    name: str
+    least: int
+    most: int | None
+
+
+def parse_input_shapes(texts: Iterable[str]) -> dict[str, tuple[int | str, ...]]:
     """The shapes of `NAME:d0,d1,…` texts; an input's name may hold colons. Raises OptionError.
 
-    >>> parse_input_shapes(["x:1,3,224,224", "serving:0:1"])
-    {'x': (1, 3, 224, 224), 'serving:0': (1,)}
+    >>> parse_input_shapes(["x:1,3,224,224", "serving:0:1", "ids:1,seq<=512"])
+    {'x': (1, 3, 224, 224), 'serving:0': (1,), 'ids': (1, 'seq<=512')}
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, tuple[int | str, ...]] = {}
     for text in texts:
         name, colon, sizes = text.rpartition(":")
-        try:
-            shape = tuple(int(size) for size in sizes.split(",")) if sizes.strip() else ()
-        except ValueError:
-            shape = (0,)
-        if not colon or not name or any(not 0 < size < _LIMIT for size in shape):
+        words = [word.strip() for word in sizes.split(",")] if sizes.strip() else []
+        if not colon or not name or not all(_is_size(word) for word in words):
             raise OptionError(
-                "not an input shape", where=text, expected="NAME:1,3,224,224, sizes of 1 or more"
+                "not an input shape",
+                where=text,
+                expected="NAME:1,3,224,224, sizes of 1 or more, or names as in NAME:1,seq<=512",
             )
         if name in shapes:
             raise OptionError("an input shape is given twice", where=text)
-        shapes[name] = shape
+        shapes[name] = tuple(int(word) if word.isdigit() else word for word in words)
     return shapes
 
 
-def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> bool:
+def _is_size(word: str) -> bool:
+    if word.isascii() and word.isdigit():
+        return 0 < int(word) < _LIMIT
+    return _read(word) is not None
+
+
+def _read(word: str) -> _Symbol | None:
+    found = _NAME.fullmatch(word)
+    if found is None:
+        return None
+    least = int(found["least"] or 1)
+    most = None if found["most"] is None else int(found["most"])
+    if not 1 <= least <= (_LIMIT - 1 if most is None else min(most, _LIMIT - 1)) or (most or 0) >= _LIMIT:
+        return None
+    return _Symbol(found["name"], least, most)
+
+
+def _symbol(word: str, where: str) -> _Symbol:
+    found = _read(word)
+    if found is None:
+        raise OptionError("not the name of a size", where=where, expected="as seq, seq<=512", got=word)
+    return found
+
+
+def fixed_sizes(shapes: InputShapes) -> dict[str, list[int | None]]:
+    """The numbers of shapes; None for sizes that a run chooses."""
+    return {name: [n if isinstance(n, int) else None for n in shape] for name, shape in shapes.items()}
+
+
+def size_bounds(shapes: InputShapes) -> dict[str, tuple[int, int | None]]:
+    """Least and most of every named size. Raises OptionError where two bounds are given for one."""
+    bounds: dict[str, tuple[int, int | None]] = {}
+    for name, shape in shapes.items():
+        for word in shape:
+            if not isinstance(word, str):
+                continue
+            symbol, least, most = _symbol(word, name)
+            old = bounds.get(symbol, (1, None))
+            if (least, most) != (1, None) and old not in ((1, None), (least, most)):
+                raise OptionError(f"size {symbol!r} is given two bounds", where=name, got=word)
+            bounds[symbol] = old if (least, most) == (1, None) else (least, most)
+    return bounds
+
+
+def apply_input_shapes(model: ir.Model, shapes: InputShapes) -> bool:
     """Give inputs these shapes, in place; whether that changed any. A symbol bound once is bound everywhere.
 
     Shapes that followed from the old ones are forgotten. Raises OptionError for an unknown input, another
@@ -47,8 +110,9 @@ def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> 
     if not shapes:
         return False
     inputs = {v.name: v for v in model.graph.inputs if not v.is_initializer()}
-    bound: dict[str, int] = {}
-    for name, shape in shapes.items():
+    bound: dict[str, int | str] = {}
+    given = {name: [_dimension(size, name) for size in shape] for name, shape in shapes.items()}
+    for name, shape in given.items():
         if name not in inputs:
             names = [str(known) for known in inputs]
             raise OptionError(
@@ -57,13 +121,17 @@ def apply_input_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> 
                 advice=nearest(name, names),
             )
         _bind(inputs[name], shape, bound)
-    changed = _set_shapes(inputs, shapes, bound)
+    changed = _set_shapes(inputs, given, bound)
     if changed:
         _forget_shapes(model)
     return changed
 
 
-def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
+def _dimension(size: int | str, where: str) -> int | str:
+    return _symbol(size, where).name if isinstance(size, str) else size
+
+
+def _bind(value: ir.Value, shape: Sequence[int | str], bound: dict[str, int | str]) -> None:
     if value.shape is None:
         return
     if len(value.shape) != len(shape):
@@ -80,7 +148,7 @@ def _bind(value: ir.Value, shape: Sequence[int], bound: dict[str, int]) -> None:
 
 
 def _set_shapes(
-    inputs: Mapping[str | None, ir.Value], shapes: Mapping[str, Sequence[int]], bound: Mapping[str, int]
+    inputs: Mapping[str | None, ir.Value], shapes: InputShapes, bound: Mapping[str, int | str]
 ) -> bool:
     changed = False
     for name, value in inputs.items():
@@ -103,21 +171,11 @@ def _forget_shapes(model: ir.Model) -> None:
                 value.shape = None if rank is None else ir.Shape([None] * rank)
 
 
-def require_static_inputs(model: ir.Model) -> None:
-    """Raises OptionError naming the first input that has a dimension without a size, and how to give it."""
+def require_ranks(model: ir.Model) -> None:
+    """Raises OptionError naming the first input without a shape, and how to give it."""
     for value in model.graph.inputs:
-        if value.is_initializer():
-            continue
-        if value.shape is None:
+        if value.shape is None and not value.is_initializer():
             raise OptionError(
                 f"input {value.name!r} has no shape",
                 advice=f"give one, as --input-shape {value.name}:1,3,224,224",
             )
-        for index, dim in enumerate(value.shape):
-            if not isinstance(dim, int):
-                sizes = ",".join(str(d) if isinstance(d, int) else "1" for d in value.shape)
-                raise OptionError(
-                    f"input {value.name!r} has no size for dimension {index} ({dim.value or 'unnamed'})",
-                    got=shape_text(value.shape),
-                    advice=f"give the sizes, as --input-shape {value.name}:{sizes}",
-                )

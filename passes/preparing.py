@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
+from gossamer.kernels.dims import BOUNDS
 from gossamer.runtime.errors import ModelError
 
 from .base import node_label
-from .input_shapes import apply_input_shapes, require_static_inputs
+from .input_shapes import InputShapes, apply_input_shapes, require_ranks, size_bounds
 from .recipe import load_recipe
 from .running import run_passes
 from .shapes import contradiction, infer_shapes, static_shape
@@ -20,22 +20,23 @@ _FOLD_MORE = "fold-constants.limit_bytes=16777216"
 """A file should not grow by what it can compute; a compiled model computes it at each run."""
 
 
-def prepare(model: ir.Model, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def prepare(model: ir.Model, input_shapes: InputShapes | None = None) -> ir.Model:
     """A copy of `model` for the compiler; `model` itself stays as it is.
 
-    Ensured: one opset; every input has a static shape; types and shapes are filled in wherever ONNX can
+    Ensured: one opset; every input has a rank; types and shapes are filled in wherever ONNX can
     infer them; constants are initializers of the graph; functions are inlined but for calls of `gossamer`
     formats, whose inputs are initializers; batch norms and pads are folded; nothing is unused; node names
-    are unique. Raises OptionError for a dimension without a size, ModelError where the given shapes do not
-    fit the graph.
+    are unique. Dimensions without a size keep their names; `graph.meta` tells their bounds. Raises OptionError
+    for an input without a shape, ModelError where the given shapes do not fit the graph.
     """
     prepared = model.clone()
     changed = apply_input_shapes(prepared, input_shapes or {})
-    require_static_inputs(prepared)
+    require_ranks(prepared)
     run_passes(prepared, load_recipe("default").with_settings([_FOLD_MORE]))
     infer_shapes(prepared)
     if changed:
         _check_unknown(prepared)
+    prepared.graph.meta[BOUNDS] = size_bounds(input_shapes or {})
     return prepared
 
 

@@ -19,14 +19,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class TensorLike(Protocol):
-    """An input: `dtype` is numpy's name, `shape` counts elements."""
+    """An input: `dtype` is numpy's name, `shape` counts elements; a size that is open has a name."""
 
     @property
     def name(self) -> str: ...
     @property
     def dtype(self) -> str: ...
     @property
-    def shape(self) -> Sequence[int]: ...
+    def shape(self) -> Sequence[int | str]: ...
 
 
 def check_feeds(inputs: Sequence[TensorLike], feeds: Mapping[str, Any]) -> list[Array]:
@@ -66,20 +66,34 @@ def _checked(tensor: TensorLike, value: Any) -> Array:
             got=array.dtype.str if array.dtype.name == tensor.dtype else array.dtype.name,
             advice=f"convert it with .astype(numpy.{tensor.dtype})" if array.dtype.kind in "biuf" else None,
         )
-    if array.shape != tuple(tensor.shape):
+    if not _fits(array.shape, tensor.shape):
         raise FeedError(
             "has the wrong shape", where=where, expected=list(tensor.shape), got=list(array.shape)
         )
     return np.require(array, requirements=["C", "A"])
 
 
+def _fits(got: Sequence[int], expected: Sequence[int | str]) -> bool:
+    """Whether sizes agree; a name stands for any."""
+    return len(got) == len(expected) and all(
+        isinstance(n, str) or n == m for m, n in zip(got, expected, strict=True)
+    )
+
+
 def random_feeds(inputs: Sequence[TensorLike], seed: int = 0) -> dict[str, Array]:
     """One array for each input, the same for the same seed.
 
-    Floats are standard normal. Integers are 0 or 1, which are valid as indices, lengths and masks alike.
+    Floats are standard normal. Integers are 0 or 1, which are valid as indices, lengths and masks alike. A
+    size that has a name is drawn as 1.
     """
     generator = np.random.default_rng(seed)
-    return {tensor.name: _random(generator, np.dtype(tensor.dtype), tuple(tensor.shape)) for tensor in inputs}
+    return {
+        tensor.name: _random(generator, np.dtype(tensor.dtype), _sizes(tensor.shape)) for tensor in inputs
+    }
+
+
+def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else 1 for size in shape)
 
 
 def _random(generator: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

@@ -15,7 +15,7 @@ from .manifest import Manifest, TensorSpec
 
 __all__ = ["Library"]
 
-API_VERSION = 2
+API_VERSION = 3
 
 
 class _Tensor(ctypes.Structure):
@@ -37,6 +37,10 @@ class _Model(ctypes.Structure):
         ("output_count", ctypes.c_int32),
         ("inputs", ctypes.POINTER(_Tensor)),
         ("outputs", ctypes.POINTER(_Tensor)),
+        ("weights_bytes", ctypes.c_size_t),
+        ("arena_bytes", ctypes.c_size_t),
+        ("scratch_bytes", ctypes.c_size_t),
+        ("table_count", ctypes.c_int32),
     ]
 
 
@@ -87,6 +91,9 @@ class Library:
         self.code.gossamer_open_memory.argtypes = [pointer, pointer, ctypes.c_size_t, number, pointer]
         self.code.gossamer_run.argtypes = [pointer, pointer, pointer]
         self.code.gossamer_profile.argtypes = [pointer, pointer, pointer, pointer, number]
+        self.code.gossamer_sizes.argtypes = [pointer, pointer]
+        self.code.gossamer_run_sized.argtypes = [pointer, pointer, pointer, pointer]
+        self.code.gossamer_profile_sized.argtypes = [pointer, pointer, pointer, pointer, pointer, number]
         self.code.gossamer_close.argtypes = [pointer]
         self.code.gossamer_close.restype = None
         self.code.gossamer_error.argtypes = [number]
@@ -105,6 +112,11 @@ class Library:
         if model.api_version != API_VERSION:
             raise ArtifactError(
                 "the code has another version of the C interface", expected=API_VERSION, got=model.api_version
+            )
+        count = 0 if manifest.table is None else manifest.table.count
+        if model.table_count != count:
+            raise ArtifactError(
+                "manifest and code disagree about the table", expected=model.table_count, got=count
             )
         _compare("inputs", manifest.inputs, [model.inputs[i] for i in range(model.input_count)])
         _compare("outputs", manifest.outputs, [model.outputs[i] for i in range(model.output_count)])
@@ -125,9 +137,16 @@ class Library:
 
 
 def _compare(kind: str, tensors: Sequence[TensorSpec], compiled: Sequence[_Tensor]) -> None:
-    expected = [(tensor.name.encode("utf-8", "replace"), tensor.bytes) for tensor in tensors]
-    got = [(tensor.name, tensor.bytes) for tensor in compiled]
+    expected = [(tensor.name.encode("utf-8", "replace"), *_signature(tensor)) for tensor in tensors]
+    got = [(tensor.name, tensor.bytes, tuple(tensor.shape[: tensor.rank])) for tensor in compiled]
     if expected != got:
         raise ArtifactError(
             f"manifest and code disagree about the {kind}", expected=got[:8], got=expected[:8]
         )
+
+
+def _signature(tensor: TensorSpec) -> tuple[int, tuple[int, ...]]:
+    """Bytes and shape as the code's description gives them: -(place + 1) for a size in the table."""
+    slots = tensor.slots or (-1,) * len(tensor.shape)
+    sizes = zip(tensor.shape, slots, strict=True)
+    return tensor.bytes, tuple(-1 - slot if slot >= 0 else int(size) for size, slot in sizes)

@@ -1,4 +1,7 @@
-"""manifest.json, version 2: what an artifact holds. `docs/artifact.md` describes each field."""
+"""manifest.json, version 2 or 3: what an artifact holds. `docs/artifact.md` describes each field.
+
+Version 3 is that of artifacts with sizes that a run brings.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,20 @@ from typing import Any
 
 from .blocks import read_blocks
 from .errors import ArtifactError
-from .fields import Fields, check_integer, check_text, refuse
+from .fields import Fields, check_text, refuse
 from .specs import (
     CodeSpec,
     FileSpec,
     LedgerSpec,
     LeftSpec,
     StepSpec,
+    TableSpec,
     TargetSpec,
     TensorSpec,
     WeightSpec,
     WeightsSpec,
 )
+from .tables import check_table, read_sizes, read_slots, read_table
 
 __all__ = [
     "DTYPES",
@@ -35,6 +40,7 @@ __all__ = [
     "LeftSpec",
     "Manifest",
     "StepSpec",
+    "TableSpec",
     "TargetSpec",
     "TensorSpec",
     "WeightSpec",
@@ -44,7 +50,7 @@ __all__ = [
 ]
 
 FORMAT = "gossamer-artifact"
-VERSION = 2
+VERSION, OPEN_VERSION = 2, 3  # of artifacts whose sizes are all known, and of others
 MANIFEST = "manifest.json"
 ALIGNMENT = 64  # bytes, of every tensor in the weights blob
 DTYPES = {
@@ -69,7 +75,6 @@ MOST_MANIFEST_BYTES = 64 << 20
 MOST_BYTES = 1 << 40
 MOST_TENSORS = 1 << 16
 MOST_MACS = 1 << 60
-MOST_RANK = 32
 MOST_THREADS = 16
 MOST_PAGES = 1 << 16
 IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,199}"
@@ -100,6 +105,7 @@ class Manifest:
     steps: tuple[StepSpec, ...] = ()
     ledger: LedgerSpec = field(default_factory=LedgerSpec)
     files: Mapping[str, FileSpec] = field(default_factory=dict)
+    table: TableSpec | None = None
 
     @property
     def symbol(self) -> str:
@@ -108,8 +114,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        version = VERSION if self.table is None else OPEN_VERSION
+        data = {"format": FORMAT, "version": version, **asdict(self)}
         data["code"] = [_code_json(code) for code in self.code]
+        for tensor in (*data["inputs"], *data["outputs"]):
+            if not tensor["slots"]:
+                del tensor["slots"]
+        if self.table is None:
+            del data["table"]
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -139,11 +151,11 @@ def parse_manifest(data: bytes) -> Manifest:
     top = Fields(loaded)
     top.choice("format", (FORMAT,))
     version = top.raw("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in (VERSION, OPEN_VERSION):
         raise ArtifactError(
             "was written in another version of the format",
             where=MANIFEST,
-            expected=f"version {VERSION}",
+            expected=f"version {VERSION} or {OPEN_VERSION}",
             got=str(version)[:20],
             advice="compile the model again, or install the gossamer that wrote it",
         )
@@ -175,6 +187,7 @@ def _manifest(top: Fields) -> Manifest:
         steps=top.items("steps", _step),
         ledger=_ledger(Fields(top.raw("ledger"), "ledger")) if top.has("ledger") else LedgerSpec(),
         files={name: _file(files, name) for name in files.keys()},  # noqa: SIM118
+        table=read_table(top) if top.raw("version") == OPEN_VERSION else None,
     )
 
 
@@ -190,10 +203,9 @@ def _target(fields: Fields) -> TargetSpec:
 
 def _tensor(value: object, path: str) -> TensorSpec:
     fields = Fields(value, path)
-    shape = fields.items(
-        "shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK
-    )
-    tensor = TensorSpec(fields.text("name"), fields.choice("dtype", tuple(DTYPES)), shape)
+    shape = read_sizes(fields)
+    dtype = fields.choice("dtype", tuple(DTYPES))
+    tensor = TensorSpec(fields.text("name"), dtype, shape, read_slots(fields, shape))
     if tensor.bytes > MOST_BYTES:
         raise refuse(f"{path}.shape", "is too large", f"at most {MOST_BYTES} bytes", list(shape))
     return tensor
@@ -251,7 +263,7 @@ def _layer(value: object, path: str) -> Mapping[str, Any]:
     fields = Fields(value, path)
     for key in ("name", "operator", "kernel"):
         fields.text(key)
-    fields.items("shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK)
+    read_sizes(fields)
     for key in ("sparsity", "bits_per_weight", "weight_bytes", "macs"):
         if fields.has(key):
             fields.number(key)
@@ -260,13 +272,10 @@ def _layer(value: object, path: str) -> Mapping[str, Any]:
 
 def _step(value: object, path: str) -> StepSpec:
     fields = Fields(value, path)
-    shape = fields.items(
-        "shape", lambda size, where: check_integer(where, size, 0, MOST_BYTES), longest=MOST_RANK
-    )
     return StepSpec(
         kernel=fields.text("kernel", longest=100),
         layers=fields.items("layers", lambda name, where: check_text(where, name), longest=MOST_TENSORS),
-        shape=shape,
+        shape=read_sizes(fields),
         tile=fields.text("tile", longest=100),
         macs=fields.integer("macs", 0, MOST_MACS),
         read_bytes=fields.integer("read_bytes", 0, MOST_BYTES),
@@ -303,6 +312,7 @@ def _cross_check(manifest: Manifest) -> None:
         names = [tensor.name for tensor in tensors]
         if len(set(names)) != len(names):
             raise refuse(kind, "is wrong", "different names", names)
+    check_table(manifest.table, manifest.inputs, manifest.outputs, manifest.symbol)
     weights = manifest.weights
     if weights.file is not None:
         listed = manifest.files.get(weights.file)

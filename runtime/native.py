@@ -15,6 +15,8 @@ from .errors import ArtifactError, JobError, OptionError
 from .library import Library
 from .machine import check_machine
 from .partial import PartialWeights
+from .specs import TableSpec
+from .tables import cut, refused_sizes, symbol_values
 
 __all__ = ["NativeEngine"]
 
@@ -47,13 +49,13 @@ class NativeEngine:
         except BaseException:
             self.close()
             raise
-        self._outputs = [(tensor.shape, np.dtype(tensor.dtype)) for tensor in manifest.outputs]
+        self._inputs, self._outputs, self._table = manifest.inputs, manifest.outputs, manifest.table
         self._input_type = ctypes.c_void_p * len(manifest.inputs)
         self._output_type = ctypes.c_void_p * len(manifest.outputs)
 
     def _open(self, artifact: Artifact, threads: int, budget_mb: float | None) -> None:
         manifest = artifact.manifest
-        model = self._library.model(manifest)
+        self._model = model = self._library.model(manifest)
         session = ctypes.byref(self._session)
         if budget_mb is not None:
             size = max(1, manifest.weights.bytes)
@@ -84,22 +86,54 @@ class NativeEngine:
         return after
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Fresh outputs for contiguous `inputs` of the model's shapes and types. Raises JobError."""
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        self._call(self._library.code.gossamer_run, inputs, outputs)
-        return outputs
+        """Fresh outputs for contiguous `inputs` of the model's types. Raises FeedError, JobError."""
+        code = self._library.code
+        if self._table is None:
+            outputs = [np.empty(t.sizes(()), t.dtype) for t in self._outputs]
+            self._call(code.gossamer_run, inputs, outputs)
+            return outputs
+        table = self._sized(self._table, inputs)
+        outputs = [np.empty(t.sizes(table), t.dtype) for t in self._outputs]
+        self._call(code.gossamer_run_sized, inputs, outputs, before=(table.ctypes.data,))
+        return [cut(array, t.sizes(table)) for array, t in zip(outputs, self._outputs, strict=True)]
 
     def profile(self, inputs: Sequence[Array], kernels: int) -> Array:
-        """Times of one run: (threads, kernels, 2) int64, as gossamer_profile gives them. Raises JobError."""
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        """Times of one run: (threads, kernels, 2) int64, as gossamer_profile gives them.
+
+        Raises FeedError, JobError.
+        """
         times = np.zeros((self._threads, kernels, 2), np.int64)
-        self._call(self._library.code.gossamer_profile, inputs, outputs, times.ctypes.data, kernels)
+        more, code = (times.ctypes.data, kernels), self._library.code
+        table = np.zeros(0, np.int64) if self._table is None else self._sized(self._table, inputs)
+        outputs = [np.empty(t.sizes(table), t.dtype) for t in self._outputs]
+        if self._table is None:
+            self._call(code.gossamer_profile, inputs, outputs, after=more)
+        else:
+            before = (table.ctypes.data,)
+            self._call(code.gossamer_profile_sized, inputs, outputs, before=before, after=more)
         return times
 
-    def _call(self, function: Any, inputs: Sequence[Array], outputs: Sequence[Array], *more: int) -> None:
+    def _sized(self, spec: TableSpec, inputs: Sequence[Array]) -> Array:
+        """The table for inputs of these shapes, filled in by the model's code."""
+        table = np.zeros(spec.count, np.int64)
+        for slot, value in symbol_values(spec, self._inputs, [array.shape for array in inputs]).items():
+            table[slot] = value
+        status = self._library.code.gossamer_sizes(self._model, table.ctypes.data)
+        if status != 0:
+            raise refused_sizes(spec, int(table[0]))
+        return table
+
+    def _call(
+        self,
+        function: Any,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        before: Sequence[int] = (),
+        after: Sequence[int] = (),
+    ) -> None:
         sources = self._input_type(*(array.ctypes.data for array in inputs))
         targets = self._output_type(*(array.ctypes.data for array in outputs))
-        status = function(self._session, sources, targets, *more)
+        status = function(self._session, *before, sources, targets, *after)
         if status != 0:
             raise JobError("the model failed", got=self._library.error(status))
 

@@ -24,10 +24,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class NodeArg:
-    """An input or output: `type` is onnxruntime's name, "tensor(float)"; `dtype` numpy's, "float32"."""
+    """An input or output: `type` is onnxruntime's name, "tensor(float)"; `dtype` numpy's, "float32".
+
+    A size that each run may choose is a name in `shape`, or a formula of names.
+    """
 
     name: str
-    shape: list[int]
+    shape: list[int | str]
     type: str
     dtype: str
 
@@ -82,7 +85,7 @@ class InferenceSession:
     def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Array]:
         """Fresh arrays for the outputs named, in that order; None means all. Raises FeedError, JobError.
 
-        `feeds` gives one array to each input, of its exact shape and type.
+        `feeds` gives one array to each input, of its shape and type. Sizes of one name must be the same.
         """
         wanted = self._output_indices(output_names)
         arrays = check_feeds(self._manifest.inputs, feeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ __all__ = [
     "LedgerSpec",
     "LeftSpec",
     "StepSpec",
+    "SymbolSpec",
+    "TableSpec",
     "TargetSpec",
     "TensorSpec",
     "WeightSpec",
@@ -23,16 +26,54 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output: numpy's element type, and counts of elements per dimension."""
+    """An input or output: numpy's element type, and counts of elements per dimension.
+
+    A count that a run brings is a formula in `shape`, and a place of the table in `slots`, which is -1 for
+    plain numbers, and empty where all are.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
+    slots: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
-        """Size of the contiguous array."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        """Size of the contiguous array; 0 where it is not known."""
+        numbers = [size for size in self.shape if isinstance(size, int)]
+        known = len(numbers) == len(self.shape)
+        return math.prod(numbers) * np.dtype(self.dtype).itemsize if known else 0
+
+    def sizes(self, table: Sequence[int]) -> tuple[int, ...]:
+        """The shape where the table holds these numbers."""
+        slots = self.slots or (-1,) * len(self.shape)
+        return tuple(
+            table[slot] if slot >= 0 else int(size) for size, slot in zip(self.shape, slots, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class SymbolSpec:
+    """A size that inputs bring: its place in the table, the least and the most (None: any) it may be."""
+
+    name: str
+    slot: int
+    least: int
+    most: int | None
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """`count` int64 numbers at the head of the arena, which the C function `function` checks and fills in.
+
+    Number 0 is the arena's bytes for one thread, or -(k + 1) where the sizes violate `guards[k]`; number 1 is
+    what each further thread needs.
+    """
+
+    function: str
+    count: int
+    symbols: tuple[SymbolSpec, ...]
+    guards: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +151,7 @@ class StepSpec:
 
     kernel: str
     layers: tuple[str, ...]
-    shape: tuple[int, ...]  # of the first tensor written
+    shape: tuple[int | str, ...]  # of the first tensor written
     tile: str = ""
     macs: int = 0
     read_bytes: int = 0

@@ -51,7 +51,8 @@ class _Build:
         script = self.work / "exports.map"
         script.write_text(
             f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run;"
-            f" gossamer_profile; gossamer_close; gossamer_error;"
+            f" gossamer_profile; gossamer_sizes; gossamer_run_sized; gossamer_profile_sized;"
+            f" gossamer_close; gossamer_error;"
             f" gossamer_model_{c_name(self.program)}; local: *; }};\n"
         )
         return script

@@ -9,8 +9,9 @@ import numpy as np
 
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.manifest import IDENTIFIER
+from gossamer.runtime.tables import MOST_SYMBOL
 
-from ..program import Program, TensorInfo
+from ..program import Program, SymbolInfo, TensorInfo
 from ..targets import Target
 from .toolchain import runtime_source
 
@@ -43,6 +44,7 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
         [
             '#include "gossamer.h"',
             f"extern int32_t {entry}({prototype});",
+            f"extern int32_t {program.table.symbol}(int64_t *);" if program.table else "",
             f"extern const unsigned char {weights}[];" if embedded else "",
             "static int32_t call(void *const *io, const void *weights, void *arena, int32_t thread,",
             "                    int32_t threads, void *sync) {",
@@ -51,6 +53,7 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
             "}",
             *_tensor_table("inputs", program.inputs),
             *_tensor_table("outputs", program.outputs),
+            *_symbol_table(program),
             f"GOSSAMER_PUBLIC const gossamer_model gossamer_model_{name} = {{",
             f"    .api_version = GOSSAMER_API_VERSION, .threads = {threads},",
             f"    .name = {_c_string(program.name)},",
@@ -58,6 +61,7 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
             "    .inputs = inputs, .outputs = outputs,",
             f"    .weights_bytes = {len(program.weights)}u, .arena_bytes = {program.arena_bytes}u,"
             f" .scratch_bytes = {program.scratch_bytes}u,",
+            *_table_fields(program),
             f"    .weights_sha256 = {{{digest}}},",
             f"    .weights = {weights if embedded else 'NULL'}, .call = call}};",
             "",
@@ -68,7 +72,7 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
 def _tensor_table(kind: str, tensors: tuple[TensorInfo, ...]) -> list[str]:
     """A C array of tensor descriptions; C has no empty arrays, so there is one element at least."""
     lines = [
-        f"static const int64_t {kind}_{i}_shape[] = {{{', '.join(map(str, tensor.shape)) or '0'}}};"
+        f"static const int64_t {kind}_{i}_shape[] = {{{', '.join(map(str, _dims(tensor))) or '0'}}};"
         for i, tensor in enumerate(tensors)
     ]
     rows = [
@@ -80,8 +84,39 @@ def _tensor_table(kind: str, tensors: tuple[TensorInfo, ...]) -> list[str]:
     return [*lines, f"static const gossamer_tensor {kind}[] = {{", *table, "};"]
 
 
+def _dims(tensor: TensorInfo) -> list[int]:
+    """Sizes as gossamer.h has them: -(place + 1) for one that stands in the table."""
+    slots = tensor.slots or (-1,) * len(tensor.shape)
+    sizes = zip(tensor.shape, slots, strict=True)
+    return [-1 - slot if slot >= 0 else int(size) for size, slot in sizes]
+
+
 def _bytes(tensor: TensorInfo) -> int:
-    return math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+    return 0 if tensor.slots else math.prod(_dims(tensor)) * np.dtype(tensor.dtype).itemsize
+
+
+def _symbol_table(program: Program) -> list[str]:
+    if program.table is None:
+        return []
+    rows = [
+        f"    {{{_c_string(symbol.name)}, {symbol.slot}, {symbol.least}, {_most(symbol)}}},"
+        for symbol in program.table.symbols
+    ]
+    return ["static const gossamer_symbol symbols[] = {", *(rows or ["    {NULL, 0, 0, 0},"]), "};"]
+
+
+def _most(symbol: SymbolInfo) -> int:
+    return MOST_SYMBOL if symbol.most is None else symbol.most
+
+
+def _table_fields(program: Program) -> list[str]:
+    table = program.table
+    if table is None:
+        return []
+    return [
+        f"    .table_count = {table.count}, .symbol_count = {len(table.symbols)}, .symbols = symbols,"
+        f" .sizes = {table.symbol},"
+    ]
 
 
 def _c_string(text: str) -> str:

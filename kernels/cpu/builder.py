@@ -176,7 +176,7 @@ class Builder:
     def loop(self, extent: Any, start: Any = 0, kind: int = tir.ForKind.SERIAL) -> Iterator[Any]:
         """`for i in range(start, start + extent)`."""
         var = tir.Var(self.fresh("i"), "int32")
-        if isinstance(start, int) and isinstance(extent, int | Dim):
+        if isinstance(start, int | Dim) and isinstance(extent, int | Dim):
             self._analyzer.bind(var, ir.Range(int32(start), int32(start + extent)))
         self._blocks.append([])
         if kind == VECTORIZED and extent == 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..dims import Size, is_fixed
 from .arithmetic import cast
 from .builder import VECTORIZED, Builder, Pointer, int32
 from .kernel import Kernel
@@ -60,7 +61,7 @@ def _is_of_bytes(value: Lazy) -> bool:
     return isinstance(value, Leaf) and value.dtype in IMAGE_TYPES
 
 
-def loop_nest(b: Builder, extents: Sequence[int], body: Any, lanes: int) -> None:
+def loop_nest(b: Builder, extents: Sequence[Size], body: Any, lanes: int) -> None:
     """Loops over `extents`: the first shared out among threads, the last in vectors."""
     if not extents:
         with b.when(b.thread == 0):
@@ -75,7 +76,7 @@ def loop_nest(b: Builder, extents: Sequence[int], body: Any, lanes: int) -> None
 
 
 def _inner_loops(
-    b: Builder, position: list[Any], outer: Sequence[int], inner: int, body: Any, lanes: int
+    b: Builder, position: list[Any], outer: Sequence[Size], inner: Size, body: Any, lanes: int
 ) -> None:
     if outer:
         with b.loop(outer[0]) as i:
@@ -84,29 +85,35 @@ def _inner_loops(
     vectors(b, inner, lambda i: body([*position, i]), lanes)
 
 
-def vectors(b: Builder, extent: int, body: Any, lanes: int = 0) -> None:
-    """`body(i)` for i below `extent`, in whole vectors (of `lanes`, float32's if 0) and one shorter one."""
+def vectors(b: Builder, extent: Size, body: Any, lanes: int = 0) -> None:
+    """`body(i)` for i below `extent`, in whole vectors (of `lanes`, float32's if 0) and one shorter one.
+
+    Where the extent is known only at run time, what is left is done one by one.
+    """
     lanes = lanes or b.isa.lanes
     full, tail = divmod(extent, lanes)
-    if full:
+    if full != 0:
         with b.loop(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
             body(v * lanes + lane)
     _tail(b, full * lanes, tail, body)
 
 
-def _tail(b: Builder, start: int, count: int, body: Any) -> None:
-    if count == 1:
+def _tail(b: Builder, start: Size, count: Size, body: Any) -> None:
+    if not is_fixed(start, count):
+        with b.loop(count, start) as i:
+            body(i)
+    elif count == 1:
         body(int32(start))
     elif count:
         with b.loop(count, kind=VECTORIZED) as lane:
             body(lane + start)
 
 
-def _flat(b: Builder, extent: int, body: Any, lanes: int) -> None:
+def _flat(b: Builder, extent: Size, body: Any, lanes: int) -> None:
     full, tail = divmod(extent, lanes)
-    if full:
+    if full != 0:
         with b.split(full) as v, b.loop(lanes, kind=VECTORIZED) as lane:
             body([v * lanes + lane])
-    if tail:
+    if tail != 0:
         with b.when(b.thread == 0):
             _tail(b, full * lanes, tail, lambda i: body([i]))

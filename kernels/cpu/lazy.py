@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import Size
 from .arithmetic import FUNCTIONS
 from .builder import Builder, Pointer, constant, int32
 from .isa import Isa
@@ -57,7 +58,7 @@ class Scope:
 class Lazy(ABC):
     """A value of `shape` and numpy `dtype`, computed element by element where it is used."""
 
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
 
     @abstractmethod
@@ -108,7 +109,7 @@ class Leaf(Lazy):
     tensor: Tensor
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[Size, ...]:  # type: ignore[override]
         return self.tensor.shape
 
     @property
@@ -140,7 +141,7 @@ class Fill(Lazy):
 
     value: float | int | bool
     dtype: str
-    shape: tuple[int, ...] = ()
+    shape: tuple[Size, ...] = ()
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -195,17 +196,21 @@ def composed(
     return Elementwise(function, tuple(args), dtype, options)
 
 
-def broadcast_shapes(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """numpy's broadcast of shapes, zero extents included."""
+def broadcast_shapes(shapes: Sequence[tuple[Size, ...]]) -> tuple[Size, ...]:
+    """numpy's broadcast of shapes, zero extents included.
+
+    Of sizes that must be the same, numbers stand for symbols; `Lowering.broadcast` has that checked.
+    """
     rank = max((len(s) for s in shapes), default=0)
-    result = []
+    result: list[Size] = []
     for axis in range(rank):
-        sizes = {s[axis - rank + len(s)] for s in shapes if axis - rank + len(s) >= 0} - {1}
-        result.append(sizes.pop() if sizes else 1)
+        sizes = [s[axis - rank + len(s)] for s in shapes if axis - rank + len(s) >= 0]
+        sizes = [n for n in sizes if n != 1] or [1]
+        result.append(next((n for n in sizes if isinstance(n, int)), sizes[0]))
     return tuple(result)
 
 
-def broadcast_index(index: Index, shape: tuple[int, ...]) -> Index:
+def broadcast_index(index: Index, shape: tuple[Size, ...]) -> Index:
     """The index into a broadcast operand of `shape`."""
     own = index[len(index) - len(shape) :]
     return [int32(0) if n == 1 else i for i, n in zip(own, shape, strict=True)]
@@ -219,7 +224,7 @@ class Moved(Lazy):
     """
 
     sources: tuple[Lazy, ...]
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
     pick: Callable[[Scope, Index], Any]
     label: tuple[Any, ...]

@@ -13,6 +13,7 @@ from typing import Any
 from tvm import tirx as tir
 from tvm.sym import Analyzer, detect_linear_equation
 
+from ..dims import Size
 from .builder import Builder, constant, int32
 from .lazy import Lazy, Moved, Scope
 from .tensor import Tensor
@@ -31,11 +32,11 @@ class Probe(Scope):
         return constant(1, tensor.dtype, lanes)
 
 
-def unmerge(groups: Sequence[Sequence[int]], shape: Sequence[int], values: Sequence[Any]) -> list[Any]:
+def unmerge(groups: Sequence[Sequence[int]], shape: Sequence[Size], values: Sequence[Any]) -> list[Any]:
     """The index of every axis, from one index per group of merged axes."""
     index: list[Any] = [int32(0)] * len(shape)
     for group, value in zip(groups, values, strict=True):
-        inner = 1
+        inner: Size = 1
         for axis in reversed(group):
             rest = value if inner == 1 else tir.floordiv(value, int32(inner))
             outermost = axis == group[0]
@@ -47,7 +48,7 @@ def unmerge(groups: Sequence[Sequence[int]], shape: Sequence[int], values: Seque
 def merge_axes(
     b: Builder,
     values: Sequence[Lazy],
-    shape: tuple[int, ...],
+    shape: tuple[Size, ...],
     kinds: Sequence[int] | None = None,
     order: Sequence[int] | None = None,
 ) -> list[list[int]]:
@@ -77,7 +78,7 @@ def _conditional(value: Lazy) -> bool:
 
 
 def _affine(
-    b: Builder, values: Sequence[Lazy], shape: tuple[int, ...], groups: list[list[int]], position: int
+    b: Builder, values: Sequence[Lazy], shape: tuple[Size, ...], groups: list[list[int]], position: int
 ) -> bool:
     analyzer = Analyzer()
     variables = [tir.Var(f"g{i}", "int32") for i in range(len(groups))]
@@ -91,7 +92,7 @@ def _affine(
     return all(len(detect_linear_equation(analyzer.simplify(o), [var])) == 2 for _, o in probe.loads)
 
 
-def _range(extent: int) -> Any:
+def _range(extent: Size) -> Any:
     from tvm.ir import Range
 
     return Range(int32(0), int32(extent))

@@ -15,13 +15,13 @@ from ..dims import Size, evaluated, fits, larger, symbols_of
 from .arena import ALIGNMENT
 from .table import Table
 
-__all__ = ["Span", "aligned", "grow"]
+__all__ = ["Need", "Part", "aligned", "divided", "stacked"]
 
 _SOME = 100  # what every symbol is supposed to be, to compare formulas
 
 
 @dataclass(frozen=True)
-class Span:
+class Need:
     """A tensor of `bytes` that is needed from step `first` to step `last`, both included."""
 
     tensor: Hashable
@@ -31,7 +31,9 @@ class Span:
 
 
 @dataclass
-class _Part:
+class Part:
+    """Bytes for tensors that never live at the same time."""
+
     bytes: Size
     last: int  # step up to which it is taken
     tensors: list[Hashable]
@@ -42,20 +44,25 @@ def aligned(size: Size) -> Size:
     return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
-def grow(table: Table, spans: Sequence[Span], start: int) -> tuple[dict[Any, Size], Size]:
-    """Offset of every tensor, from `start` on, and the end of all."""
-    parts: list[_Part] = []
-    for span in sorted(spans, key=lambda s: s.first):
-        free = [part for part in parts if part.last < span.first]
+def divided(needs: Sequence[Need]) -> list[Part]:
+    """The parts that hold all tensors."""
+    parts: list[Part] = []
+    for need in sorted(needs, key=lambda need: need.first):
+        free = [part for part in parts if part.last < need.first]
         if not free:
-            parts.append(_Part(span.bytes, span.last, [span.tensor]))
+            parts.append(Part(need.bytes, need.last, [need.tensor]))
             continue
-        best = min(free, key=lambda part: _misfit(part.bytes, span.bytes))
-        best.bytes = best.bytes if fits(span.bytes, best.bytes) else larger(best.bytes, span.bytes)
-        best.last = span.last
-        best.tensors.append(span.tensor)
+        best = min(free, key=lambda part: _misfit(part.bytes, need.bytes))
+        best.bytes = best.bytes if fits(need.bytes, best.bytes) else larger(best.bytes, need.bytes)
+        best.last = need.last
+        best.tensors.append(need.tensor)
+    return parts
+
+
+def stacked(table: Table, parts: Sequence[Part], start: Size) -> tuple[dict[Any, Size], Size]:
+    """Offset of every tensor, from `start` on, and the end of all; each part takes a number of the table."""
     offsets: dict[Any, Size] = {}
-    end: Size = start
+    end = start
     for part in parts:
         offsets.update(dict.fromkeys(part.tensors, end))
         end = table.number("offset", end + aligned(part.bytes))

@@ -11,21 +11,23 @@ import onnx_ir as ir
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ..cpu.isa import Isa
-from ..cpu.lazy import Leaf
 from ..cpu.tensor import Tensor, contiguous
 from ..formats import format_of_operator
-from ..program import Program, TensorInfo
+from ..program import Program
 from ..targets.base import Target
 from .attributes import describe
 from .entry import Layout, build_module
+from .inputs import bind_inputs
 from .ledger import ledger_of
+from .limits import check_arena, check_tensors, named_failures
 from .memory import plan_memory
 from .registry import rule_for
 from .state import Encoded, Lowering, dtype_name, static_shape
-from .steps import Origins, layer_names
+from .steps import layer_names
+from .tables import describe_table, make_table, tensor_info
 from .ways import Tuner
 
-__all__ = ["lower"]
+__all__ = ["lower", "lower_nodes"]
 
 
 def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Program:
@@ -39,11 +41,13 @@ def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Progra
     isa = Isa(target, variants[0])
     state = Lowering(isa, tuner=tuner)
     graph = model.graph
-    inputs = _bind_inputs(state, graph)
-    _bind_constants(state, graph)
-    origins = _lower_nodes(state, graph)
-    outputs = _write_outputs(state, graph, origins)
-    memory = plan_memory(state.steps, isa)
+    inputs = bind_inputs(state, graph)
+    lower_nodes(state, graph)
+    outputs = _write_outputs(state, graph)
+    table = make_table(state, inputs, outputs)
+    memory = plan_memory(state.steps, isa, table)
+    if isinstance(memory.bytes, int):
+        check_arena(memory.bytes)
     symbol = _symbol(graph.name or "model")
     tensors = [*inputs, *outputs]
     layout = Layout(
@@ -53,24 +57,30 @@ def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Progra
         memory.scratch,
         memory.bytes,
         memory.scratch_bytes,
+        table,
     )
+    described = describe_table(table, symbol, memory.bytes, memory.scratch_bytes)
+    more = {described.symbol: described.function} if described else {}
     types = [t.dtype for t in tensors]
     weights = state.pool.blob()
     return Program(
         name=symbol,
         symbol=f"gossamer_entry_{symbol}",
-        inputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in inputs),
-        outputs=tuple(TensorInfo(t.name, t.dtype, t.shape) for t in outputs),
-        module=lambda v: build_module(f"gossamer_entry_{symbol}", state.steps, types, layout, Isa(target, v)),
+        inputs=tuple(tensor_info(t, table) for t in inputs),
+        outputs=tuple(tensor_info(t, table) for t in outputs),
+        module=lambda v: build_module(
+            f"gossamer_entry_{symbol}", state.steps, types, layout, Isa(target, v), more
+        ),
         weights=weights,
         weight_table=tuple(state.pool.table),
-        arena_bytes=memory.bytes,
+        arena_bytes=memory.bytes if isinstance(memory.bytes, int) else 0,
         arena_bound_bytes=memory.lower_bound,
-        scratch_bytes=memory.scratch_bytes,
+        scratch_bytes=memory.scratch_bytes if isinstance(memory.scratch_bytes, int) else 0,
         layers=tuple(state.layers),
-        steps=origins.describe(state.steps, isa),
+        steps=state.origins.describe(state.steps, isa),
         blocks=tuple(state.pool.blocks),
         ledger=ledger_of(state, graph),
+        table=described,
     )
 
 
@@ -80,17 +90,6 @@ def _symbol(name: str) -> str:
     return word if word and not word[0].isdigit() else f"model_{word}".rstrip("_")
 
 
-def _bind_inputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
-    tensors = []
-    for value in graph.inputs:
-        where = f"input {value.name!r}"
-        shape = static_shape(value, where)
-        tensor = Tensor(value.name or "", dtype_name(value, where), shape, contiguous(shape), "input")
-        state.values[value] = Leaf(tensor)
-        tensors.append(tensor)
-    return tensors
-
-
 def _bind_constants(state: Lowering, graph: ir.Graph) -> None:
     for value in graph.initializers.values():
         if value.const_value is None:
@@ -98,17 +97,20 @@ def _bind_constants(state: Lowering, graph: ir.Graph) -> None:
         state.arrays[value] = value.const_value.numpy()
 
 
-def _lower_nodes(state: Lowering, graph: ir.Graph) -> Origins:
-    origins = Origins()
+def lower_nodes(state: Lowering, graph: ir.Graph) -> None:
+    """Appends the kernels of a graph, whose inputs must be known: the model's, or one inside a node."""
+    _bind_constants(state, graph)
     order = {node: i for i, node in enumerate(graph)}
     for node in graph:
         if node in state.absorbed:
             continue
         before = set(state.absorbed)
-        _lower_node(state, node)
-        fused = sorted(state.absorbed - before, key=order.__getitem__)
-        origins.note(state.steps, layer_names(node, fused))
-    return origins
+        check_tensors(state, node.inputs, describe(node))
+        with named_failures(node):
+            _lower_node(state, node)
+        check_tensors(state, node.outputs, describe(node))
+        fused = sorted((n for n in state.absorbed - before if n in order), key=order.__getitem__)
+        state.origins.note(state.steps, layer_names(node, fused))
 
 
 def _lower_node(state: Lowering, node: ir.Node) -> None:
@@ -165,7 +167,7 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     state.encoded[out] = Encoded(found, parts, nested)
 
 
-def _write_outputs(state: Lowering, graph: ir.Graph, origins: Origins) -> list[Tensor]:
+def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
     """Every output is copied or computed into the caller's buffer."""
     tensors = []
     for value in graph.outputs:
@@ -175,6 +177,6 @@ def _write_outputs(state: Lowering, graph: ir.Graph, origins: Origins) -> list[T
             value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output"
         )
         state.compute(source, out)
-        origins.note(state.steps, [where])
+        state.origins.note(state.steps, [where])
         tensors.append(out)
     return tensors

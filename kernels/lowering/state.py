@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,11 +13,14 @@ import onnx_ir as ir
 from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ..cpu.isa import Isa
-from ..cpu.kernel import Kernel
-from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, composed, weight_of
+from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved, broadcast_shapes, composed, weight_of
 from ..cpu.pixel_layout import IMAGE_TYPES, pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
+from ..dims import Size, fits, is_fixed
 from ..program import LayerInfo
+from .sizes import Sizes
+from .steps import Origins
+from .tree import Step
 from .weights import WeightPool
 
 if TYPE_CHECKING:
@@ -31,8 +35,7 @@ def dtype_name(value: ir.Value, where: str) -> str:
     """numpy's name of a value's element type."""
     if value.dtype is None:
         raise ModelError("element type is unknown", where=where, got=value.name)
-    name = value.dtype.name.lower()
-    name = {"float": "float32", "double": "float64"}.get(name, name)
+    name = value.dtype.name.lower() if value.dtype.is_string() else value.dtype.numpy().name
     if name not in ITEM_BYTES:
         raise UnsupportedError("element type is not supported", where=where, got=name)
     return name
@@ -94,13 +97,14 @@ class Encoded:
 
 @dataclass
 class Lowering:
-    """Kernels are appended in order; `values` says what each graph value is."""
+    """Steps are appended in order; `values` says what each graph value is."""
 
     isa: Isa
     pool: WeightPool = field(default_factory=WeightPool)
     values: dict[ir.Value, Lazy] = field(default_factory=dict)
     arrays: dict[ir.Value, np.ndarray] = field(default_factory=dict)
-    steps: list[Kernel] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    origins: Origins = field(default_factory=Origins)  # of the kernels in `steps`
     absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel
     layers: list[LayerInfo] = field(default_factory=list)
     encoded: dict[ir.Value, Encoded] = field(default_factory=dict)  # how a constant of `arrays` is stored
@@ -109,6 +113,7 @@ class Lowering:
     )  # id(t) -> t, its feature-major copy
     integer_nodes: set[ir.Node] = field(default_factory=set)  # Q and DQ nodes that integer kernels took
     float_reasons: dict[ir.Node, str] = field(default_factory=dict)  # why a Q or DQ node stays
+    sizes: Sizes = field(default_factory=Sizes)  # what is known of sizes that come with a run
     tuner: Tuner | None = None  # measures ways to compute a layer; without one the estimate decides
 
     def trial(self) -> Lowering:
@@ -178,7 +183,7 @@ class Lowering:
 
     # ---- writing ----------------------------------------------------------------------------
     def new_tensor(
-        self, name: str, dtype: str, shape: Sequence[int], strides: Sequence[int] | None = None
+        self, name: str, dtype: str, shape: Sequence[Size], strides: Sequence[Size] | None = None
     ) -> Tensor:
         """A new arena tensor."""
         shape = tuple(shape)
@@ -196,27 +201,42 @@ class Lowering:
         """Shape inference and lowering must agree: a difference is our mistake or a wrong model."""
         if value.shape is not None:
             declared = [d if isinstance(d, int) else None for d in value.shape]
-            fits = len(declared) == len(lazy.shape) and all(
-                d is None or d == n for d, n in zip(declared, lazy.shape, strict=True)
+            agrees = len(declared) == len(lazy.shape) and all(
+                d is None or d == n or not is_fixed(n) for d, n in zip(declared, lazy.shape, strict=True)
             )
-            if not fits:
+            if not agrees:
                 raise ModelError(
                     "the declared shape is wrong", where=value.name, expected=list(lazy.shape), got=declared
                 )
         return lazy
 
+    def broadcast(self, shapes: Sequence[tuple[Size, ...]], where: str) -> tuple[Size, ...]:
+        """numpy's broadcast of shapes; whether open sizes are equal is checked when a run starts."""
+        result = broadcast_shapes(shapes)
+        for shape in shapes:
+            for size, whole in zip(reversed(shape), reversed(result), strict=False):
+                if not is_fixed(size, whole) and size != 1:
+                    self.sizes.equal(size, whole, f"{where}: sizes differ")
+        return result
+
     def elementwise(self, function: str, args: Sequence[Lazy], dtype: str, **options: Any) -> Lazy:
         """An elementwise function; what would be recomputed by a broadcast is stored first."""
+        self.broadcast([a.shape for a in args], function)
         result = Elementwise(function, tuple(args), dtype, tuple(sorted(options.items())))
         stored = tuple(self._stored_if_spread(a, result.shape) for a in args)
         return composed(function, stored, dtype, tuple(sorted(options.items())))
 
-    def _stored_if_spread(self, value: Lazy, shape: tuple[int, ...]) -> Lazy:
-        small = isinstance(value, Leaf | Fill) or np.prod(value.shape) >= np.prod(shape)
+    def _stored_if_spread(self, value: Lazy, shape: tuple[Size, ...]) -> Lazy:
+        small = isinstance(value, Leaf | Fill) or fits(prod(shape), prod(value.shape))
         return value if small or weight_of(value) == 0 else Leaf(self.tensor(value))
 
     def moved(
-        self, sources: Sequence[Lazy], shape: Sequence[int], pick: Any, *label: Any, conditional: bool = False
+        self,
+        sources: Sequence[Lazy],
+        shape: Sequence[Size],
+        pick: Any,
+        *label: Any,
+        conditional: bool = False,
     ) -> Lazy:
         """Elements taken from other places; sources costlier than a few operations are stored first."""
         sources = tuple(s if weight_of(s) <= _CHEAP else Leaf(self.tensor(s)) for s in sources)

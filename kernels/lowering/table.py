@@ -19,7 +19,7 @@ from typing import Any
 from tvm import ir
 from tvm import tirx as tir
 
-from ..dims import Dim, Operation, Size, Symbol, evaluated, is_fixed, symbol, symbols_of
+from ..dims import Dim, Operation, Size, Symbol, evaluated, symbol, symbols_of
 from .sizes import MOST_ELEMENTS, Guard, Sizes
 
 __all__ = ["Table", "loads", "sizes_function"]
@@ -39,6 +39,7 @@ class Table:
     slots: dict[str, int] = field(default_factory=dict)
     formulas: list[tuple[int, Size]] = field(default_factory=list)
     written: list[tuple[int, Size]] = field(default_factory=list)  # by the entry, when all kernels have run
+    places: dict[Dim, int] = field(default_factory=dict)  # of outputs' dimensions
     guards: list[Guard] = field(default_factory=list)
 
     @classmethod
@@ -57,18 +58,26 @@ class Table:
     def number(self, stem: str, size: Size) -> Size:
         """A new number; the symbol that stands for it."""
         name = f"{stem} {len(self.slots)}"
+        while name in self.slots:
+            name += "'"
         self.slots[name] = self.count or _SYMBOLS
         self.formulas.append((self.slots[name], size))
         return symbol(name, 0)
 
     def dimension(self, size: Size) -> int:
         """Where an output's dimension stands; -1 for one that is fixed."""
-        if is_fixed(size):
+        if not isinstance(size, Dim):
             return -1
+        if size not in self.places:
+            self.places[size] = self._dimension(size)
+        return self.places[size]
+
+    def _dimension(self, size: Size) -> int:
         names = [s.name for s in symbols_of(size)]
-        if isinstance(size, Dim) and size == symbol_like(size) and names[0] in self.slots:
-            return self.slots[names[0]]
-        place = self.slots[str(next(iter(symbols_of(self.number("dim", self.sizes.capacity(size))))))]
+        if str(size) in self.slots:
+            return self.slots[str(size)]
+        self.number("dimension", self.sizes.capacity(size))
+        place = self.count - 1
         if any(name in self.sizes.measured for name in names):
             self.written.append((place, size))
         return place
@@ -78,12 +87,6 @@ class Table:
         found = {self.sizes.capacity(size): None for size in tensors}
         for size in found:
             self.sizes.limit(size, MOST_ELEMENTS, "a tensor has more than 2,147,483,647 elements")
-
-
-def symbol_like(size: Dim) -> Size:
-    """The symbol that a size is, where it is no more than that."""
-    first = symbols_of(size)[0]
-    return Dim({(first,): 1})
 
 
 def loads(table: Any, slots: Mapping[str, int]) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def _bounds(table: Table) -> list[Guard]:
     """What a run may bring of each input's symbol."""
     found = []
     for name, one in table.sizes.inputs.items():
-        size = Dim({(one,): 1})
+        size = symbol(name, one.least, one.most)
         free = symbol(name, -MOST_ELEMENTS)  # nothing is known of it yet
         found.append(Guard(one.least, "<=", free, f"{name} is less than {one.least}"))
         most = MOST_ELEMENTS if one.most is None else one.most

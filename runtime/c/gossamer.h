@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define GOSSAMER_API_VERSION 2
+#define GOSSAMER_API_VERSION 3
 #define GOSSAMER_MAX_THREADS 16
 #define GOSSAMER_ALIGNMENT 64 /* bytes, of weights given to gossamer_open_memory */
 #define GOSSAMER_PUBLIC __attribute__((visibility("default")))
@@ -29,7 +29,8 @@ enum {
     GOSSAMER_ERROR_ALIGNMENT = 6, /* the weights in memory are not aligned to 64 bytes */
     GOSSAMER_ERROR_MEMORY = 7,   /* not enough memory */
     GOSSAMER_ERROR_THREAD = 8,   /* a worker thread cannot be started */
-    GOSSAMER_ERROR_KERNEL = 9    /* a kernel failed; the outputs are not usable */
+    GOSSAMER_ERROR_KERNEL = 9,   /* a kernel failed; the outputs are not usable */
+    GOSSAMER_ERROR_SHAPE = 10    /* the model cannot take these sizes */
 };
 
 /* Element types, numbered as in ONNX's TensorProto. */
@@ -48,7 +49,8 @@ enum {
     GOSSAMER_UINT64 = 13
 };
 
-/* An input or output: row-major, contiguous, `bytes` long. */
+/* An input or output: row-major, contiguous, `bytes` long. A size that each run may choose is -(place + 1), its
+ * place in the model's table; then `bytes` is 0. */
 typedef struct gossamer_tensor {
     const char *name; /* UTF-8 */
     int32_t dtype;
@@ -56,6 +58,13 @@ typedef struct gossamer_tensor {
     const int64_t *shape; /* `rank` numbers */
     size_t bytes;
 } gossamer_tensor;
+
+/* A size that inputs bring: a number of the table, and what it may be. */
+typedef struct gossamer_symbol {
+    const char *name; /* UTF-8 */
+    int32_t place;
+    int64_t least, most;
+} gossamer_symbol;
 
 /* A compiled model: constant data that its own code file defines. Read it; do not build one. */
 typedef struct gossamer_model {
@@ -69,6 +78,10 @@ typedef struct gossamer_model {
     size_t weights_bytes;
     size_t arena_bytes;   /* memory a session with one thread takes for activations */
     size_t scratch_bytes; /* and how much more with each further thread */
+    int32_t table_count;  /* numbers of the table of sizes; 0 where all sizes are known */
+    int32_t symbol_count;
+    const gossamer_symbol *symbols;
+    int32_t (*sizes)(int64_t *table);
     uint8_t weights_sha256[32];
     const void *weights; /* embedded in the code, or NULL */
     int32_t (*call)(void *const *io, const void *weights, void *arena, int32_t thread, int32_t threads,
@@ -102,6 +115,19 @@ GOSSAMER_PUBLIC int32_t gossamer_run(gossamer_session *session, const void *cons
  * on to the next one, both since the start of the run. What the run does not come to stays as it was. */
 GOSSAMER_PUBLIC int32_t gossamer_profile(gossamer_session *session, const void *const *inputs,
                                          void *const *outputs, int64_t *nanoseconds, int32_t kernels);
+
+/* Fills in a table of `table_count` numbers whose symbols the caller has set: after it, every size of an input or
+ * output is found there (at most so many, where data decide). GOSSAMER_ERROR_SHAPE where the model cannot take
+ * these sizes; then number 0 is -(k + 1), and guard k of the manifest says why. */
+GOSSAMER_PUBLIC int32_t gossamer_sizes(const gossamer_model *model, int64_t *table);
+
+/* gossamer_run and gossamer_profile of a model that has a table: `table` holds the symbols, inputs and outputs
+ * are as large as gossamer_sizes says. After it, sizes that data decide are in the table. */
+GOSSAMER_PUBLIC int32_t gossamer_run_sized(gossamer_session *session, int64_t *table, const void *const *inputs,
+                                           void *const *outputs);
+GOSSAMER_PUBLIC int32_t gossamer_profile_sized(gossamer_session *session, int64_t *table,
+                                               const void *const *inputs, void *const *outputs,
+                                               int64_t *nanoseconds, int32_t kernels);
 
 /* Ends a session and frees what it holds; no run of it may be under way. NULL is allowed. */
 GOSSAMER_PUBLIC void gossamer_close(gossamer_session *session);

@@ -10,6 +10,7 @@ struct gossamer_session {
     void *mapping; /* of the weights file, or NULL */
     void *arena;
     void *arena_block; /* what malloc gave for the arena */
+    size_t arena_bytes;
     void **io;         /* inputs, then outputs, of the run under way */
     gossamer_pool *pool;
     int32_t threads;
@@ -31,19 +32,27 @@ static void run_thread(void *context, int32_t thread) {
     gossamer_pool_leave(s->pool);
 }
 
-static int32_t allocate(gossamer_session *s) {
-    size_t bytes = s->model->arena_bytes, scratch = s->model->scratch_bytes;
-    size_t more = (size_t)s->threads - 1;
-    size_t count = (size_t)s->model->input_count + (size_t)s->model->output_count;
-    if (bytes > SIZE_MAX - GOSSAMER_ALIGNMENT) return GOSSAMER_ERROR_MEMORY;
-    if (scratch > 0 && more > (SIZE_MAX - GOSSAMER_ALIGNMENT - bytes) / scratch) return GOSSAMER_ERROR_MEMORY;
+/* Makes room for an arena of `bytes`, and `scratch` for each further thread; what it held is lost. */
+static int32_t reserve(gossamer_session *s, uint64_t bytes, uint64_t scratch) {
+    uint64_t more = (uint64_t)s->threads - 1, most = SIZE_MAX - GOSSAMER_ALIGNMENT;
+    if (bytes > most || (scratch > 0 && more > (most - bytes) / scratch)) return GOSSAMER_ERROR_MEMORY;
     bytes += more * scratch;
-    s->arena_block = malloc(bytes + GOSSAMER_ALIGNMENT);
-    s->io = malloc((count + 1) * sizeof(void *));
-    if (s->arena_block == NULL || s->io == NULL) return GOSSAMER_ERROR_MEMORY;
+    if (s->arena_block != NULL && bytes <= s->arena_bytes) return GOSSAMER_OK;
+    free(s->arena_block);
+    s->arena_bytes = 0;
+    s->arena_block = malloc((size_t)bytes + GOSSAMER_ALIGNMENT);
+    if (s->arena_block == NULL) return GOSSAMER_ERROR_MEMORY;
+    s->arena_bytes = (size_t)bytes;
     uintptr_t start = (uintptr_t)s->arena_block + GOSSAMER_ALIGNMENT - 1;
     s->arena = (void *)(start & ~(uintptr_t)(GOSSAMER_ALIGNMENT - 1));
     return GOSSAMER_OK;
+}
+
+static int32_t allocate(gossamer_session *s) {
+    size_t count = (size_t)s->model->input_count + (size_t)s->model->output_count;
+    s->io = malloc((count + 1) * sizeof(void *));
+    if (s->io == NULL) return GOSSAMER_ERROR_MEMORY;
+    return reserve(s, s->model->arena_bytes, s->model->scratch_bytes);
 }
 
 static int32_t start(gossamer_session *s) {
@@ -171,33 +180,69 @@ static void set_points(gossamer_session *s, int64_t *times, int32_t kernels) {
     s->watched = s->threads > 1 || times != NULL;
 }
 
-static int32_t run(gossamer_session *session, const void *const *inputs, void *const *outputs, int64_t *times,
-                   int32_t kernels) {
+int32_t gossamer_sizes(const gossamer_model *model, int64_t *table) {
+    if (model == NULL || model->sizes == NULL || table == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    return model->sizes(table) == 0 && table[0] >= 0 ? GOSSAMER_OK : GOSSAMER_ERROR_SHAPE;
+}
+
+/* Puts the table at the head of an arena that is large enough. */
+static int32_t place_table(gossamer_session *s, int64_t *table) {
+    int32_t status = gossamer_sizes(s->model, table);
+    if (status == GOSSAMER_OK) status = reserve(s, (uint64_t)table[0], (uint64_t)table[1]);
+    if (status == GOSSAMER_OK) memcpy(s->arena, table, (size_t)s->model->table_count * sizeof *table);
+    return status;
+}
+
+static void compute(gossamer_session *session, const void *const *inputs, void *const *outputs) {
     const gossamer_model *model = session->model;
+    for (int32_t i = 0; i < model->input_count; ++i) session->io[i] = (void *)inputs[i];
+    for (int32_t i = 0; i < model->output_count; ++i) session->io[model->input_count + i] = outputs[i];
+    atomic_store(&session->failed, 0);
+    gossamer_pool_run(session->pool);
+}
+
+/* With a `table` where the model has one. */
+static int32_t run(gossamer_session *session, int64_t *table, const void *const *inputs, void *const *outputs,
+                   int64_t *times, int32_t kernels) {
+    const gossamer_model *model = session->model;
+    if ((table == NULL) != (model->sizes == NULL)) return GOSSAMER_ERROR_ARGUMENT;
     int32_t status = check_pointers(model->inputs, model->input_count, inputs);
     if (status == GOSSAMER_OK) {
         status = check_pointers(model->outputs, model->output_count, (const void *const *)outputs);
     }
     if (status != GOSSAMER_OK) return status;
     pthread_mutex_lock(&session->lock);
-    for (int32_t i = 0; i < model->input_count; ++i) session->io[i] = (void *)inputs[i];
-    for (int32_t i = 0; i < model->output_count; ++i) session->io[model->input_count + i] = outputs[i];
-    atomic_store(&session->failed, 0);
-    set_points(session, times, kernels);
-    gossamer_pool_run(session->pool);
-    status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
+    if (table != NULL) status = place_table(session, table);
+    if (status == GOSSAMER_OK) {
+        set_points(session, times, kernels);
+        compute(session, inputs, outputs);
+        status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
+        if (table != NULL) memcpy(table, session->arena, (size_t)model->table_count * sizeof *table);
+    }
     pthread_mutex_unlock(&session->lock);
     return status;
 }
 
 int32_t gossamer_run(gossamer_session *session, const void *const *inputs, void *const *outputs) {
-    return session == NULL ? GOSSAMER_ERROR_ARGUMENT : run(session, inputs, outputs, NULL, 0);
+    return session == NULL ? GOSSAMER_ERROR_ARGUMENT : run(session, NULL, inputs, outputs, NULL, 0);
+}
+
+int32_t gossamer_run_sized(gossamer_session *session, int64_t *table, const void *const *inputs,
+                           void *const *outputs) {
+    if (session == NULL || table == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    return run(session, table, inputs, outputs, NULL, 0);
 }
 
 int32_t gossamer_profile(gossamer_session *session, const void *const *inputs, void *const *outputs,
                          int64_t *nanoseconds, int32_t kernels) {
     if (session == NULL || nanoseconds == NULL || kernels < 0) return GOSSAMER_ERROR_ARGUMENT;
-    return run(session, inputs, outputs, nanoseconds, kernels);
+    return run(session, NULL, inputs, outputs, nanoseconds, kernels);
+}
+
+int32_t gossamer_profile_sized(gossamer_session *session, int64_t *table, const void *const *inputs,
+                               void *const *outputs, int64_t *nanoseconds, int32_t kernels) {
+    if (session == NULL || table == NULL || nanoseconds == NULL || kernels < 0) return GOSSAMER_ERROR_ARGUMENT;
+    return run(session, table, inputs, outputs, nanoseconds, kernels);
 }
 
 void gossamer_close(gossamer_session *session) {
@@ -222,6 +267,7 @@ const char *gossamer_error(int32_t status) {
     case GOSSAMER_ERROR_MEMORY: return "not enough memory";
     case GOSSAMER_ERROR_THREAD: return "a worker thread cannot be started";
     case GOSSAMER_ERROR_KERNEL: return "a kernel failed; the outputs are not usable";
+    case GOSSAMER_ERROR_SHAPE: return "the model cannot take these sizes";
     default: return "unknown status";
     }
 }
