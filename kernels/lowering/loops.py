@@ -18,7 +18,7 @@ from ..cpu.lazy import Elementwise, Fill, Lazy, Leaf, leaves
 from ..cpu.pixel_layout import IMAGE_TYPES
 from ..cpu.size_value import SizeValue
 from ..cpu.tensor import Tensor, contiguous
-from ..dims import Dim, Size, symbol
+from ..dims import Dim, Size, symbol, upper_bound
 from .attributes import describe
 from .scopes import nested, store_captured
 from .state import Lowering
@@ -38,6 +38,15 @@ class Collected:
     backward: bool = False
 
 
+@dataclass(frozen=True)
+class _Room:
+    """Memory for `capacity` turns; `size` of them are made, which the loop writes to `turns` if it varies."""
+
+    capacity: Size | None = None
+    size: Size = 0
+    turns: Tensor | None = None
+
+
 @dataclass
 class Loop:
     """A loop under construction: at most `most` turns (None: any number) of `body`, the graph of `node`."""
@@ -45,14 +54,14 @@ class Loop:
     state: Lowering
     node: ir.Node
     body: ir.Graph
-    most: int | Tensor | None
+    most: Size | Tensor | None
     name: str = field(default_factory=lambda: f"turn:{next(_NUMBERS)}")
 
     @property
     def turn(self) -> Size:
         """The number of turns so far."""
-        last = self.most - 1 if isinstance(self.most, int) else _MOST
-        return symbol(self.name, 0, max(0, last))
+        most = None if isinstance(self.most, Tensor) or self.most is None else upper_bound(self.most)
+        return symbol(self.name, 0, _MOST if most is None else max(0, most - 1))
 
     def number(self, shape: tuple[int, ...]) -> Lazy:
         """The number of turns so far, as a value of `shape`, which has one element."""
@@ -83,15 +92,12 @@ class Loop:
                 flag = state.new_tensor("condition", "bool", ())
                 state.compute(_scalar(condition, self.node), flag)
             given = results[len(buffers) :]
-            room = self._room(flag) if given else None
-            stacks = [
-                self._collect(result, to, room or 0) for result, to in zip(given, collected, strict=True)
-            ]
+            room = self._room(flag) if given else _Room()
+            stacks = [self._collect(result, to, room) for result, to in zip(given, collected, strict=True)]
             self._carry(results[: len(buffers)], buffers)
         if flag is not None and start is not None:
             state.compute(_scalar(start, self.node), flag)
-        certain = flag is None and isinstance(self.most, int)
-        state.steps.append(Repeat(steps, self.name, self.most, flag, room, exact=not certain))
+        state.steps.append(Repeat(steps, self.name, self.most, flag, room.capacity, room.turns))
         return [Leaf(buffer) for buffer in buffers], [Leaf(stack) for stack in stacks]
 
     def _buffer(self, value: ir.Value, initial: Lazy) -> Tensor:
@@ -105,35 +111,39 @@ class Loop:
         lower_nodes(self.state, self.body)
         return [self.state.lazy(value) for value in self.body.outputs]
 
-    def _room(self, flag: Tensor | None) -> int:
-        """How many turns memory is needed for: all of them, or as many as the model declares."""
-        if flag is None and isinstance(self.most, int):
-            return self.most
-        for value in self.node.outputs:
+    def _room(self, flag: Tensor | None) -> _Room:
+        """How many turns memory is needed for."""
+        if not isinstance(self.most, Tensor) and self.most is not None:
+            if flag is None:
+                return _Room(self.most, self.most)
+            size, turns = self.state.sizes.measure(f"{self.node.name}_turns", self.most)
+            return _Room(self.most, size, turns)
+        for value in self._stacked_values():
             declared = value.shape[0] if value.shape is not None and len(value.shape) else None
-            if value in self._stacked_values() and isinstance(declared, int):
-                return declared
+            if isinstance(declared, int):
+                return _Room(declared, declared)
         raise UnsupportedError(
             "how many results a loop collects is known only at run time",
             where=describe(self.node),
-            expected="a constant number of turns, or a declared shape of the output",
+            expected="a bound of the number of turns, or an output whose shape is declared",
             advice="give the number of turns as a constant",
         )
 
-    def _stacked_values(self) -> set[ir.Value]:
-        first = len(self.body.inputs) - 2 if self.node.op_type == "Loop" else 0
-        return set(self.node.outputs[first:])
+    def _stacked_values(self) -> Sequence[ir.Value]:
+        """Of a Loop, which alone may not know its number of turns."""
+        return self.node.outputs[len(self.body.inputs) - 2 :]
 
-    def _collect(self, result: Lazy, to: Collected, room: int) -> Tensor:
+    def _collect(self, result: Lazy, to: Collected, room: _Room) -> Tensor:
         axis = to.axis + len(result.shape) + 1 if to.axis < 0 else to.axis
         if not 0 <= axis <= len(result.shape):
             expected = f"{-len(result.shape) - 1}..{len(result.shape)}"
             raise ModelError(
                 "there is no such axis", where=describe(self.node), expected=expected, got=to.axis
             )
-        shape = (*result.shape[:axis], room, *result.shape[axis:])
+        shape = (*result.shape[:axis], room.size, *result.shape[axis:])
         stack = self.state.new_tensor("collected", result.dtype, shape)
-        self.state.compute(result, taken(stack, axis, room - 1 - self.turn if to.backward else self.turn))
+        place = room.size - 1 - self.turn if to.backward else self.turn
+        self.state.compute(result, taken(stack, axis, place))
         return stack
 
     def _carry(self, results: Sequence[Lazy], buffers: Sequence[Tensor]) -> None:
@@ -164,7 +174,7 @@ def taken(value: Tensor, axis: int, position: Size) -> Tensor:
     """A slice of one index, without the axis."""
     shape = value.shape[:axis] + value.shape[axis + 1 :]
     strides = value.strides[:axis] + value.strides[axis + 1 :]
-    return value.view(shape, strides, position * value.strides[axis])  # type: ignore[arg-type]
+    return value.view(shape, strides, position * value.strides[axis])
 
 
 def _is_true(value: Lazy) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..cpu.kernel import Kernel
 from ..cpu.tensor import Tensor
+from ..dims import Size
 
 __all__ = ["Branch", "Repeat", "Step", "conditions", "kernels_of", "parts_of"]
 
@@ -23,19 +24,20 @@ class Branch:
 
 @dataclass(eq=False)
 class Repeat:
-    """`body` again and again: `most` times (a number, or int64 of one element), while `condition` holds.
+    """`body` again and again: `most` times (a size, or int64 of one element), while `condition` holds.
 
     None is no limit. The condition (bool, one element) is looked at before each turn. Kernels of the body
-    know the number of turns so far as the symbol `turn`. Memory has room for `room` turns: where `exact`,
-    a run of any other number fails, else one of more.
+    know the number of turns so far as the symbol `turn`; how many there were is written to `turns` (int64).
+    Memory is made for `room` turns: where no `turns` say that there were fewer, a run of another number
+    fails.
     """
 
     body: list[Step]
     turn: str
-    most: int | Tensor | None
+    most: Size | Tensor | None
     condition: Tensor | None
-    room: int | None = None
-    exact: bool = False
+    room: Size | None = None
+    turns: Tensor | None = None
     family: str = "loop"  # shown in reports
 
 

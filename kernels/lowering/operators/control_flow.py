@@ -18,6 +18,9 @@ from ..state import Lowering
 from ..tree import Branch
 
 
+_ENDLESS = 2**31 - 2  # turns that no run makes: exporters write the largest number for a `while`
+
+
 @lowers("If")
 def lower_if(state: Lowering, node: ir.Node) -> None:
     """One of two graphs; both write their results to the same memory."""
@@ -88,7 +91,7 @@ def _one_value(state: Lowering, node: ir.Node, value: ir.Value, what: str) -> Te
 def lower_loop(state: Lowering, node: ir.Node) -> None:
     """A number of turns, while a condition holds; the body's further outputs are collected over all turns."""
     body = node.attributes["body"].as_graph()
-    limit, condition, *initial = (*node.inputs, *[None] * (2 - len(node.inputs)))
+    limit, condition, *initial = node.inputs  # ONNX wants both, if only by an empty name
     loop = Loop(state, node, body, _turns(state, node, limit))
     number, going, *inputs = body.inputs
     start: Lazy = Fill(True, "bool") if condition is None else state.lazy(condition)
@@ -108,7 +111,8 @@ def _turns(state: Lowering, node: ir.Node, limit: ir.Value | None) -> int | Tens
         return None
     known = state.constant(limit)
     if known is not None:
-        return max(0, int(known.reshape(-1)[0]))
+        turns = max(0, int(known.reshape(-1)[0]))
+        return turns if turns < _ENDLESS else None
     return _one_value(state, node, limit, "the number of turns")
 
 
@@ -133,7 +137,8 @@ def lower_scan(state: Lowering, node: ir.Node) -> None:
     lengths = {x.shape[axis] for axis, x in zip(axes, sources, strict=True)}
     if len(lengths) != 1:
         raise ModelError("scan inputs are of different lengths", where=describe(node), got=sorted(lengths))
-    loop = Loop(state, node, body, length := lengths.pop())
+    length = lengths.pop()
+    loop = Loop(state, node, body, length)
     backward = integers(node, "scan_input_directions", [0] * count)
     known: dict[ir.Value, Lazy] = {
         v: Leaf(taken(x.tensor, axis, length - 1 - loop.turn if back else loop.turn))
