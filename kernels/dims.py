@@ -382,7 +382,7 @@ def expression(size: Size, dtype: str = "int32") -> Any:
     from tvm import tirx as tir
 
     total: Any = tir.const(0, dtype)
-    for monomial, factor in size.terms:
+    for monomial, factor in _terms(size):
         value: Any = tir.const(factor, dtype)
         for atom in monomial:
             value = value * _atom_expression(atom, dtype)

@@ -13,6 +13,8 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import is_fixed, may_turn
+from .any_rows import rest_tiles
 from .builder import Builder, Pointer, constant, int32
 from .kernel import Kernel
 from .lazy import Leaf
@@ -57,10 +59,14 @@ class LayerNorm(Kernel):
         count = -(-rows // lanes) if planes else rows
         full, tail = divmod(count, _AT_ONCE)
         handle = work.vectors_of_rows if planes else work.rows
-        if full:
+        if may_turn(full):
             with b.split(full) as group:
                 handle(b.let(group * _AT_ONCE), _AT_ONCE)
-        if tail:
+        if not is_fixed(tail):
+            with b.when(b.thread == 0):
+                for first, rows in rest_tiles(b, int32(full * _AT_ONCE), int32(tail), _AT_ONCE):
+                    handle(first, rows)
+        elif tail:
             with b.when(b.thread == 0):
                 handle(int32(full * _AT_ONCE), tail)
 

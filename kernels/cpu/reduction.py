@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..dims import Size, is_fixed, may_turn
 from .arithmetic import maximum, minimum
 from .builder import VECTORIZED, Builder, Pointer, constant
 from .kernel import Kernel
@@ -93,7 +94,7 @@ class _State:
     groups: list[list[int]]
     out: Pointer
 
-    def extent(self, group: list[int]) -> int:
+    def extent(self, group: list[int]) -> Size:
         return prod(self.kernel.value.shape[a] for a in group)
 
     def element(self, places: dict[int, Any]) -> Any:
@@ -137,7 +138,7 @@ class _State:
         neutral = identity(k.operation, dtype)
         *others, inner = reduced
         full, tail = divmod(self.extent(inner), lanes)
-        chains = max(1, min(_CHAINS, full))
+        chains = max(1, min(_CHAINS, full)) if is_fixed(full) else _CHAINS
         partials = [b.stack(dtype, lanes) for _ in range(chains)]
         single = b.stack(dtype, 1)
         for partial in partials:
@@ -152,24 +153,35 @@ class _State:
         with ExitStack() as loops:
             for group in others:
                 places[group[0]] = loops.enter_context(b.loop(self.extent(group)))
-            if full >= chains:
-                with b.loop(full // chains) as v:
-                    for chain, partial in enumerate(partials):
-                        add(partial, b.let(v * chains + chain))  # one variable: indices of it are simplified
-            for v in range(full - full % chains, full):
-                add(partials[v % chains], v)
-            if tail:
+            self._in_vectors(full, partials, add)
+            if may_turn(tail):
                 with b.loop(tail, full * lanes) as i:
                     places[inner[0]] = i
                     b.store(single, 0, combine(single.load(0), self.element(places)))
         result = single.load(0)
-        if full:
+        if may_turn(full):
             total = partials[0].load(0, lanes)
             for partial in partials[1:]:
                 total = b.hold(combine(total, partial.load(0, lanes)))
             b.store(partials[0], 0, total)
             result = combine(result, fold_lanes(b, combine, partials[0], lanes))
         return result
+
+    def _in_vectors(
+        self, full: Size, partials: Sequence[Pointer], add: Callable[[Pointer, Any], None]
+    ) -> None:
+        """`add(partial, vector)` for `full` vectors, which take turns among the partial results."""
+        b, chains = self.b, len(partials)
+        if may_turn(full // chains):
+            with b.loop(full // chains) as v:
+                for chain, partial in enumerate(partials):
+                    add(partial, b.let(v * chains + chain))  # one variable: indices of it are simplified
+        if not is_fixed(full):
+            with b.loop(full % chains, full - full % chains) as v:
+                add(partials[0], v)
+            return
+        for v in range(full - full % chains, full):
+            add(partials[v % chains], v)
 
     def in_lanes(self, kept: list[list[int]], reduced: list[list[int]]) -> None:
         """The innermost axis stays: every lane is its own result."""
@@ -182,10 +194,13 @@ class _State:
         with ExitStack() as stack:
             places = self._outer(stack, outer)
             full, tail = divmod(extent, lanes)
-            if full:
+            if may_turn(full):
                 with b.loop(full) as v:
                     self._lane_group(dict(places), inner, reduced, v * lanes, lanes)
-            if tail:
+            if not is_fixed(tail):
+                with b.loop(tail, full * lanes) as i:
+                    self._lane_group(dict(places), inner, reduced, i, 1)
+            elif tail:
                 self._lane_group(dict(places), inner, reduced, full * lanes, tail)
 
     def _lane_group(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..dims import Dim, expression
+from ..dims import Size, expression
 from .arithmetic import cast
 from .lazy import Index, Lazy, Scope
 
@@ -17,7 +17,7 @@ __all__ = ["SizeValue"]
 class SizeValue(Lazy):
     """`size` as a value of one element, of an integer type."""
 
-    size: Dim
+    size: Size
     dtype: str = "int64"
     shape: tuple[int, ...] = ()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import Size, is_fixed, may_turn
 from . import vectormath as vm
 from .arithmetic import maximum
 from .builder import VECTORIZED, Builder, Pointer, constant
@@ -53,12 +54,12 @@ class Softmax(Kernel):
             if inner == 1:
                 rows.along_lanes(row)
             else:
-                full, tail = divmod(inner, b.isa.lanes)
-                if full:
-                    with b.loop(full) as v:
-                        rows.across_lanes(row, v * b.isa.lanes, b.isa.lanes)
-                if tail:
-                    rows.across_lanes(row, full * b.isa.lanes, tail)
+                for start, count, width in _pieces(inner, b.isa.lanes):
+                    if count == 1 and width < b.isa.lanes:
+                        rows.across_lanes(row, start, width)
+                        continue
+                    with b.loop(count) as v:
+                        rows.across_lanes(row, v * width + start, width)
 
 
 @dataclass
@@ -67,10 +68,10 @@ class _Rows:
     b: Builder
     scope: Scope
     out: Pointer
-    inner: int
+    inner: Size
 
     @property
-    def length(self) -> int:
+    def length(self) -> Size:
         return self.kernel.out.shape[self.kernel.axis]
 
     def value(self, row: Any, i: Any, column: Any) -> Any:
@@ -87,11 +88,10 @@ class _Rows:
     def along_lanes(self, row: Any) -> None:
         """Vectors lie along the axis."""
         b, n = self.b, self.length
-        lanes = min(b.isa.lanes, n)
-        full, tail = divmod(n, lanes)
+        lanes = min(b.isa.lanes, n) if is_fixed(n) else b.isa.lanes
         peak = b.stack("float32", lanes)
         b.store(peak, 0, constant(float("-inf"), "float32", lanes))
-        for start, count, width in _pieces(full, tail, lanes):
+        for start, count, width in _pieces(n, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 i = v * width + lane + start
                 x = b.hold(self.value(row, i, 0))
@@ -100,7 +100,7 @@ class _Rows:
         top = b.hold(fold_lanes(b, maximum, peak, lanes))
         total = b.stack("float32", lanes)
         b.store(total, 0, constant(0.0, "float32", lanes))
-        for start, count, width in _pieces(full, tail, lanes):
+        for start, count, width in _pieces(n, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
                 shifted = b.hold(self.out.load(at) - top)
@@ -109,7 +109,7 @@ class _Rows:
                 b.store(self.out, at, shifted if self.kernel.logarithm else e)
         sum_ = b.hold(fold_lanes(b, OPERATIONS["sum"], total, lanes))
         scale = b.hold(self._scale(sum_))
-        for start, count, width in _pieces(full, tail, lanes):
+        for start, count, width in _pieces(n, lanes):
             with b.loop(count) as v, b.loop(width, kind=VECTORIZED) as lane:
                 at = self.place(row, v * width + lane + start, 0)
                 b.store(self.out, at, self._finish(self.out.load(at), scale))
@@ -145,6 +145,9 @@ class _Rows:
             b.store(self.out, at, self._finish(self.out.load(at), total.load(lane)))
 
 
-def _pieces(full: int, tail: int, lanes: int) -> list[tuple[int, int, int]]:
-    """(start, vectors, lanes of each)."""
-    return [p for p in ((0, full, lanes), (full * lanes, 1, tail)) if p[1] and p[2]]
+def _pieces(n: Size, lanes: int) -> list[tuple[Size, Size, int]]:
+    """(start, vectors, lanes of each) that cover `n` elements: those behind whole vectors are one vector, or
+    single ones where their number is known at run time."""
+    full, tail = divmod(n, lanes)
+    rest = (full * lanes, 1, tail) if is_fixed(n) else (full * lanes, tail, 1)
+    return [p for p in ((0, full, lanes), rest) if may_turn(p[1]) and p[2]]

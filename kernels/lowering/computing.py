@@ -18,6 +18,7 @@ from ..cpu.pixel_layout import IMAGE_TYPES, channels_last, is_pixel_major
 from ..cpu.tensor import Tensor
 from ..cpu.transposing import TransposeMatrix, is_feature_major
 from ..cpu.turning import BLOCK, PixelsToPlanes, PlanesToPixels, has_planes
+from ..dims import is_fixed
 from .byte_sums import byte_sum
 from .byte_tables import byte_table
 from .integer_tree import rounding_of
@@ -100,7 +101,9 @@ def _to_planes(value: Lazy, out: Tensor) -> Kernel | None:
 
 def _turns(value: Lazy, out: Tensor) -> bool:
     """Whether blocks of pixels can be computed: operands are images, rows of channels, single values."""
-    if not _is_tree(value) or 0 in out.shape or prod(out.shape[2:]) < BLOCK or out.shape[2:] == (1, 1):
+    if not _is_tree(value) or 0 in out.shape or not is_fixed(*out.shape[2:]) or out.shape[2:] == (1, 1):
+        return False
+    if prod(out.shape[2:]) < BLOCK:
         return False
     return all(t.shape == out.shape or _by_channel(t, out.shape) for t in leaves(value))
 

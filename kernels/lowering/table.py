@@ -150,7 +150,7 @@ def _bounds(table: Table) -> list[Guard]:
     """What a run may bring of each input's symbol."""
     found = []
     for name, one in table.sizes.inputs.items():
-        size = symbol(name, one.least, one.most)
+        size: Any = Dim({(one,): 1})
         free = symbol(name, -MOST_ELEMENTS)  # nothing is known of it yet
         found.append(Guard(one.least, "<=", free, f"{name} is less than {one.least}"))
         most = MOST_ELEMENTS if one.most is None else one.most

@@ -13,6 +13,7 @@ from ...cpu.lazy import Leaf
 from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
+from ..any_size.windows import convolved_shape
 from ..attributes import describe, integer, require_equal
 from ..choice import Choice
 from ..convolving import Layer, convolution_way
@@ -22,7 +23,7 @@ from ..plain_convolution import plain_convolution
 from ..registry import lowers
 from ..report import report_layer
 from ..single_pixel import single_pixel
-from ..state import Lowering, filled_shape
+from ..state import Lowering
 from ..stored_convolution import stored_convolution
 from ..windows import window_of
 from .movement import reshaped
@@ -37,7 +38,8 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
     if integer_convolution(state, node):
         return
     weights = state.constant(node.inputs[1])
-    shape = filled_shape(node.outputs[0], describe(node))
+    sizes = state.lazy(_input(node, 1)).shape if weights is None else weights.shape
+    shape = convolved_shape(state, node, sizes[2:], sizes[0])
     if weights is None:
         _by_activation(state, node, shape)
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from tvm import tirx as tir
 
@@ -13,11 +12,13 @@ from gossamer.runtime.errors import UnsupportedError
 from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import constant, int32
 from ...cpu.lazy import Fill, Lazy, Leaf
+from ...cpu.size_value import SizeValue
+from ...dims import is_fixed
 from ..attributes import describe, integer, number
 from ..registry import lowers
 from ..state import Lowering
 from .movement import reshaped, source_of
-from .reduction import normalised, reduced
+from .reduction import normalised, positions_along, reduced
 
 
 def _float32_tensor(state: Lowering, node: ir.Node) -> Leaf:
@@ -89,11 +90,11 @@ def lower_hardmax(state: Lowering, node: ir.Node) -> None:
     source = _float32_tensor(state, node)
     axis = integer(node, "axis", -1) % len(source.shape)
     n = source.shape[axis]
-    positions = np.arange(n, dtype=np.int64).reshape(-1, *([1] * (len(source.shape) - axis - 1)))
-    place: Lazy = Leaf(state.pool.add("positions", positions)) if n > 1 else Fill(0, "int64")
+    place = positions_along(state, n, len(source.shape) - axis - 1)
+    none: Lazy = Fill(n, "int64") if is_fixed(n) else SizeValue(n)
     largest = Leaf(state.tensor(reduced(state, source, (axis,), "ReduceMax")))
     here = state.elementwise("Equal", [source, largest], "bool")
-    found = state.elementwise("Where", [here, place, Fill(n, "int64")], "int64")
+    found = state.elementwise("Where", [here, place, none], "int64")
     first = Leaf(state.tensor(reduced(state, found, (axis,), "ReduceMin")))
     same = state.elementwise("Equal", [place, first], "bool")
     result = state.elementwise("Cast", [same], "float32")

@@ -17,10 +17,13 @@ from ...cpu.reduction import identity
 from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
+from ...dims import is_fixed
+from ..any_size.pooling import any_pool
+from ..any_size.windows import pooled_shape
 from ..attributes import describe, flag, integers
 from ..integer_pooling import integer_average, integer_maximum
 from ..registry import lowers
-from ..state import Lowering, static_shape
+from ..state import Lowering
 from ..windows import window_of
 from .movement import reshaped, source_of
 
@@ -33,8 +36,11 @@ def lower_pool(state: Lowering, node: ir.Node) -> None:
     if len(node.outputs) > 1 and node.outputs[1].uses():
         raise UnsupportedError("indices of MaxPool are not computed", where=describe(node))
     source = source_of(state, node)
-    shape = static_shape(node.outputs[0], describe(node))
     kernel = integers(node, "kernel_shape", ())
+    if not is_fixed(*source.shape[2:]):
+        state.define(node.outputs[0], any_pool(state, node, source, kernel))
+        return
+    shape = pooled_shape(node, source.shape, kernel)
     if len(kernel) not in (1, 2):
         raise UnsupportedError("only 1-D and 2-D pooling", where=describe(node), got=f"{len(kernel)}-D")
     if len(kernel) == 1:

@@ -6,20 +6,23 @@ from math import prod
 
 import numpy as np
 import onnx_ir as ir
+from tvm import tirx as tir
 
 from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.layer_norm import LayerNorm
-from ...cpu.lazy import Fill, Lazy, Leaf
+from ...cpu.lazy import Elementwise, Fill, Lazy, Leaf, Moved
 from ...cpu.reduction import Reduction
+from ...cpu.size_value import SizeValue
 from ...cpu.softmax import Softmax
 from ...cpu.tensor import Tensor
 from ...cpu.transposing import is_feature_major
+from ...dims import Size, is_fixed
 from ..attributes import describe, flag, integer, integers, number
 from ..feature_major import new_feature_major
 from ..integer_mean import integer_mean
 from ..registry import lowers
-from ..state import Lowering, static_shape
+from ..state import Lowering
 from .movement import constant_input, reshaped, source_of
 
 # how each operator is a fold with something before and after
@@ -54,7 +57,14 @@ def lower_reduce(state: Lowering, node: ir.Node) -> None:
     if node.op_type in ("ReduceMean", "ReduceSum"):
         result = integer_mean(state, node, chosen, mean=node.op_type == "ReduceMean")
     result = result or reduced(state, source, chosen, node.op_type)
-    state.define(node.outputs[0], reshaped(state, result, static_shape(node.outputs[0], describe(node))))
+    state.define(node.outputs[0], reshaped(state, result, _kept(node, source, chosen)))
+
+
+def _kept(node: ir.Node, source: Lazy, axes: tuple[int, ...]) -> tuple[Size, ...]:
+    """The shape of a reduction."""
+    if flag(node, "keepdims", default=True):
+        return tuple(1 if a in axes else n for a, n in enumerate(source.shape))
+    return tuple(n for a, n in enumerate(source.shape) if a not in axes)
 
 
 def reduced(state: Lowering, source: Lazy, axes: tuple[int, ...], operator: str) -> Lazy:
@@ -73,6 +83,8 @@ def reduced(state: Lowering, source: Lazy, axes: tuple[int, ...], operator: str)
     state.steps.append(Reduction(source, axes, fold, out))
     result: Lazy = Leaf(out)
     if after == "mean":
+        if not is_fixed(count):
+            return state.elementwise("Div", [result, SizeValue(count, source.dtype)], source.dtype)
         if source.dtype.startswith("float"):
             return state.elementwise("Mul", [result, Fill(1.0 / count, source.dtype)], source.dtype)
         return state.elementwise("Div", [result, Fill(count, source.dtype)], source.dtype)
@@ -176,11 +188,17 @@ def normalised(state: Lowering, source: Leaf, axes: tuple[int, ...], epsilon: fl
     centred = Leaf(state.tensor(state.elementwise("Sub", [source, mean], "float32")))
     variance = reduced(state, centred, axes, "ReduceSumSquare")
     count = prod(source.shape[a] for a in axes)
-    shifted = state.elementwise("Mul", [variance, Fill(1.0 / count, "float32")], "float32")
+    shifted = state.elementwise("Mul", [variance, _inverse(count)], "float32")
     shifted = state.elementwise("Add", [shifted, Fill(epsilon, "float32")], "float32")
     root = state.elementwise("Sqrt", [shifted], "float32")
     scale = Leaf(state.tensor(state.elementwise("Reciprocal", [root], "float32")))
     return state.elementwise("Mul", [centred, scale], "float32")
+
+
+def _inverse(count: Size) -> Lazy:
+    if is_fixed(count):
+        return Fill(1.0 / count, "float32")
+    return Elementwise("Div", (Fill(1.0, "float32"), SizeValue(count, "float32")), "float32")
 
 
 def _scaled(state: Lowering, value: Lazy, scale: Lazy, bias: Lazy | None) -> Lazy:
@@ -225,9 +243,17 @@ def lower_argument(state: Lowering, node: ir.Node) -> None:
     here = state.elementwise("Equal", [source, Leaf(state.tensor(extreme))], "bool")
     n = source.shape[axis]
     last = flag(node, "select_last_index")
-    positions = np.arange(n, dtype=np.int64).reshape(-1, *([1] * (len(source.shape) - axis - 1)))
-    place = Leaf(state.pool.add("positions", positions)) if n > 1 else Fill(0, "int64")
-    worst = Fill(-1 if last else n, "int64")
+    place = positions_along(state, n, len(source.shape) - axis - 1)
+    worst = Fill(-1, "int64") if last else Fill(n, "int64") if is_fixed(n) else SizeValue(n)
     found = state.elementwise("Where", [here, place, worst], "int64")
     result = reduced(state, found, (axis,), "ReduceMax" if last else "ReduceMin")
-    state.define(node.outputs[0], reshaped(state, result, static_shape(node.outputs[0], describe(node))))
+    state.define(node.outputs[0], reshaped(state, result, _kept(node, source, (axis,))))
+
+
+def positions_along(state: Lowering, n: Size, behind: int) -> Lazy:
+    """0, 1, …, n - 1 (int64) along an axis with `behind` axes behind it."""
+    shape = (n, *([1] * behind))
+    if not is_fixed(n):
+        return Moved((), shape, "int64", lambda scope, index: tir.Cast("int64", index[0]), ("positions",))
+    positions = np.arange(n, dtype=np.int64).reshape(shape)
+    return Leaf(state.pool.add("positions", positions)) if n > 1 else Fill(0, "int64")
