@@ -94,7 +94,12 @@ class NativeEngine:
             return outputs
         table = self._sized(self._table, inputs)
         outputs = [np.empty(t.sizes(table), t.dtype) for t in self._outputs]
-        self._call(code.gossamer_run_sized, inputs, outputs, before=(table.ctypes.data,))
+        try:
+            self._call(code.gossamer_run_sized, inputs, outputs, before=(table.ctypes.data,))
+        except JobError:
+            if table[0] < 0:  # what a kernel found does not fit
+                raise refused_sizes(self._table, int(table[0])) from None
+            raise
         return [cut(array, t.sizes(table)) for array, t in zip(outputs, self._outputs, strict=True)]
 
     def profile(self, inputs: Sequence[Array], kernels: int) -> Array:

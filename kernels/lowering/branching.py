@@ -19,18 +19,21 @@ from ..cpu.tensor import Tensor, stored_type
 from ..dims import Size, variable
 from .tree import Branch, Repeat
 
-__all__ = ["ROOM_EXCEEDED", "branch", "repeat"]
+__all__ = ["Surroundings", "branch", "repeat"]
 
-ROOM_EXCEEDED = 64  # the entry's status where a loop runs more or fewer turns than memory was made for
 _FOREVER = 2**31 - 2
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the entry gives: an address and an int64 expression, the barrier, and a thread's number."""
+    """What the entry gives: addresses, sizes as int64 expressions, the barrier, a thread's number.
+
+    `fail` gives statements that say why a run failed.
+    """
 
     address: Callable[[Tensor], Any]
     value: Callable[[Size], Any]
+    fail: Callable[[str], list[Any]]
     meet: Any
     thread: Any
 
@@ -90,9 +93,9 @@ def repeat(step: Repeat, name: str, around: Surroundings, body: list[Any]) -> li
         tir.Bind(variable(step.turn), turn.value),
         tir.Bind(variable(step.turn, "int64"), tir.Cast("int64", turn.value)),
     ]
-    inside = [*_fail_unless(_has_room, step, turn, around), *known, *body, *look, turn.set(turn.value + 1)]
+    inside = [*_in_room(step, turn, around), *known, *body, *look, turn.set(turn.value + 1)]
     goes_on = tir.And(turn.value < most.value, tir.NE(going.value, _number(0)))
-    behind = _written(step, name, turn, around) if step.turns else _fail_unless(_is_full, step, turn, around)
+    behind = _store(step.turns, f"{name}_turns", tir.Cast("int64", turn.value), around)
     return [*before, tir.While(goes_on, tir.SeqStmt(inside)), *behind]
 
 
@@ -106,26 +109,20 @@ def _limit(step: Repeat, name: str, around: Surroundings, most: _Local) -> list[
     return [*declared, most.set(tir.Cast("int32", bounded))]
 
 
-def _has_room(turn: Any, room: Any) -> Any:
-    return turn < room
-
-
-def _is_full(turn: Any, room: Any) -> Any:
-    return tir.EQ(turn, room)
-
-
-def _fail_unless(holds: Any, step: Repeat, turn: _Local, around: Surroundings) -> list[Any]:
-    """All threads leave where there are not the turns that memory was made for."""
-    if step.room is None or (step.condition is None and step.most == step.room):
+def _in_room(step: Repeat, turn: _Local, around: Surroundings) -> list[Any]:
+    """All threads leave where the memory for what a loop collects is full."""
+    if step.room is None:
         return []
-    fits = holds(tir.Cast("int64", turn.value), around.value(step.room))
-    return [tir.IfThenElse(tir.Not(fits), tir.Return(_number(ROOM_EXCEEDED)), None)]
+    leave = tir.SeqStmt([*around.fail(step.failure), tir.Return(_number(0))])
+    return [tir.IfThenElse(turn.value >= _number(step.room), leave, None)]
 
 
-def _written(step: Repeat, name: str, turn: _Local, around: Surroundings) -> list[Any]:
-    assert step.turns is not None
-    pointer = tir.Var(f"{name}_turns", ir.PointerType(ir.PrimType("int64")))
-    buffer = tir.decl_buffer((1,), "int64", name=f"{name}_turns_b", data_alignment=8, layout=None)
-    declared = [tir.Bind(pointer, around.address(step.turns)), tir.DeclBuffer(buffer, data=pointer)]
-    store = tir.BufferStore(buffer, tir.Cast("int64", turn.value), [_number(0)])
+def _store(target: Tensor | None, name: str, value: Any, around: Surroundings) -> list[Any]:
+    """One thread writes an int64, and the others wait until it has."""
+    if target is None:
+        return []
+    pointer = tir.Var(name, ir.PointerType(ir.PrimType("int64")))
+    buffer = tir.decl_buffer((1,), "int64", name=f"{name}_b", data_alignment=8, layout=None)
+    declared = [tir.Bind(pointer, around.address(target)), tir.DeclBuffer(buffer, data=pointer)]
+    store = tir.BufferStore(buffer, value, [_number(0)])
     return [*declared, tir.IfThenElse(tir.EQ(around.thread, _number(0)), store, None), around.meet]

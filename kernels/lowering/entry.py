@@ -98,7 +98,7 @@ class _Entry:
         else:
             self._branches += 1
             name = f"step{self._branches}"
-            around = Surroundings(self._address, self._value, self._meet(1), self.thread)
+            around = Surroundings(self._address, self._value, self._fail, self._meet(1), self.thread)
             if isinstance(step, Branch):
                 then, other = self._list(step.then, depth), self._list(step.other, depth)
                 yield from branch(step, name, around, then, other)
@@ -164,6 +164,13 @@ class _Entry:
             return []
         head = tir.Var("table", ir.PointerType(ir.PrimType("int64")))
         return [tir.Bind(head, _typed(self.arena, 0, "int64")), tir.DeclBuffer(self.numbers, data=head)]
+
+    def _fail(self, reason: str) -> list[Any]:
+        """The first thread says in the table why the run failed."""
+        assert self.table is not None
+        mark = tir.const(self.table.mark(reason), "int64")
+        store = tir.BufferStore(self.numbers, mark, [int32(0)])
+        return [tir.IfThenElse(tir.EQ(self.thread, int32(0)), store, None)]
 
     def _measured(self) -> list[Any]:
         """The first thread writes dimensions of outputs that depend on what kernels found."""

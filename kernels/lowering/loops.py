@@ -40,11 +40,12 @@ class Collected:
 
 @dataclass(frozen=True)
 class _Room:
-    """Memory for `capacity` turns; `size` of them are made, which the loop writes to `turns` if it varies."""
+    """For `size` turns, which the loop writes to `turns` where it varies; more than `most` fail."""
 
-    capacity: Size | None = None
     size: Size = 0
     turns: Tensor | None = None
+    most: int | None = None
+    failure: str = ""
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Loop:
             self._carry(results[: len(buffers)], buffers)
         if flag is not None and start is not None:
             state.compute(_scalar(start, self.node), flag)
-        state.steps.append(Repeat(steps, self.name, self.most, flag, room.capacity, room.turns))
+        state.steps.append(Repeat(steps, self.name, self.most, flag, room.turns, room.most, room.failure))
         return [Leaf(buffer) for buffer in buffers], [Leaf(stack) for stack in stacks]
 
     def _buffer(self, value: ir.Value, initial: Lazy) -> Tensor:
@@ -115,19 +116,27 @@ class Loop:
         """How many turns memory is needed for."""
         if not isinstance(self.most, Tensor) and self.most is not None:
             if flag is None:
-                return _Room(self.most, self.most)
+                return _Room(self.most)
             size, turns = self.state.sizes.measure(f"{self.node.name}_turns", self.most)
-            return _Room(self.most, size, turns)
+            return _Room(size, turns)
         for value in self._stacked_values():
             declared = value.shape[0] if value.shape is not None and len(value.shape) else None
             if isinstance(declared, int):
-                return _Room(declared, declared)
+                return self._declared(declared)
         raise UnsupportedError(
             "how many results a loop collects is known only at run time",
             where=describe(self.node),
             expected="a bound of the number of turns, or an output whose shape is declared",
             advice="give the number of turns as a constant",
         )
+
+    def _declared(self, most: int) -> _Room:
+        """Nothing else bounds the number of turns: with more than the model declares a run fails."""
+        sizes, name = self.state.sizes, self.node.name
+        failure = f"{describe(self.node)} makes more turns than the {most} of its declared output"
+        sizes.failures.append(failure)
+        size, turns = sizes.measure(f"{name}_turns", most)
+        return _Room(size, turns, most, failure)
 
     def _stacked_values(self) -> Sequence[ir.Value]:
         """Of a Loop, which alone may not know its number of turns."""

@@ -35,6 +35,7 @@ class Sizes:
     measured: dict[str, Size] = field(default_factory=dict)
     tables: dict[str, Tensor] = field(default_factory=dict)
     guards: dict[Guard, None] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)  # what a run may find while the model runs
 
     def measure(self, name: str, capacity: Size) -> tuple[Size, Tensor]:
         """A size that a kernel finds, of 0 to `capacity`, and the int64 scalar that the kernel writes."""

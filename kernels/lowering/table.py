@@ -7,6 +7,7 @@ offsets in the arena, and dimensions of outputs.
     int32_t gossamer_sizes_NAME(int64_t *table)
 
 checks the symbols and fills in everything else; number 0 is -(k + 1) afterwards where guard k is violated.
+The last guards are found to be violated by the entry only, which then writes the same and leaves.
 Measured sizes stand for the most they can be until the program has run.
 """
 
@@ -82,6 +83,10 @@ class Table:
             self.written.append((place, size))
         return place
 
+    def mark(self, text: str) -> int:
+        """What number 0 becomes where a run fails for this reason, one of `sizes.failures`."""
+        return -1 - [guard.text for guard in self.guards].index(text)
+
     def check(self, tensors: Iterable[Size]) -> None:
         """Guards for the numbers of elements of all tensors."""
         found = {self.sizes.capacity(size): None for size in tensors}
@@ -111,7 +116,7 @@ class _SizesFunction:
     def build(self, arena: Size, scratch: Size) -> Any:
         table = self.table
         guards = [*_bounds(table), *table.sizes.guards]
-        table.guards = [*guards, _TOO_LARGE]
+        table.guards = [*guards, _TOO_LARGE, *(Guard(0, "<=", 0, text) for text in table.sizes.failures)]
         for place, guard in enumerate(guards):
             self.require_exact(guard.left, guard.right)
             self.refuse(place, tir.Not(_holds(guard, self.value(guard.left), self.value(guard.right))))
@@ -143,7 +148,7 @@ class _SizesFunction:
             if isinstance(size, Dim) and size not in self.exact and _grows(size):
                 self.exact.add(size)
                 too_large = _magnitude(size, self.known) > tir.const(_NOT_EXACT, "float64")
-                self.refuse(len(self.table.guards) - 1, too_large)
+                self.refuse(self.table.guards.index(_TOO_LARGE), too_large)
 
 
 def _bounds(table: Table) -> list[Guard]:

@@ -28,16 +28,16 @@ class Repeat:
 
     None is no limit. The condition (bool, one element) is looked at before each turn. Kernels of the body
     know the number of turns so far as the symbol `turn`; how many there were is written to `turns` (int64).
-    Memory is made for `room` turns: where no `turns` say that there were fewer, a run of another number
-    fails.
+    A run of more turns than `room` fails, and `failure`, one of `Sizes.failures`, says so.
     """
 
     body: list[Step]
     turn: str
     most: Size | Tensor | None
     condition: Tensor | None
-    room: Size | None = None
     turns: Tensor | None = None
+    room: int | None = None
+    failure: str = ""
     family: str = "loop"  # shown in reports
 
 

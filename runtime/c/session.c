@@ -218,6 +218,7 @@ static int32_t run(gossamer_session *session, int64_t *table, const void *const 
         compute(session, inputs, outputs);
         status = atomic_load(&session->failed) ? GOSSAMER_ERROR_KERNEL : GOSSAMER_OK;
         if (table != NULL) memcpy(table, session->arena, (size_t)model->table_count * sizeof *table);
+        if (table != NULL && status == GOSSAMER_OK && table[0] < 0) status = GOSSAMER_ERROR_SHAPE;
     }
     pthread_mutex_unlock(&session->lock);
     return status;

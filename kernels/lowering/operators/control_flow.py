@@ -17,7 +17,6 @@ from ..scopes import nested
 from ..state import Lowering
 from ..tree import Branch
 
-
 _ENDLESS = 2**31 - 2  # turns that no run makes: exporters write the largest number for a `while`
 
 
