@@ -14,6 +14,7 @@ from gossamer.kernels.lowering.registry import has_rule
 from gossamer.runtime.errors import ModelError
 
 from ..base import Pass, change, node_label, refuse
+from ..definitions.base import defined_body
 from ..naming import name_everything
 from ..report import PassReport
 from ..shapes import infer_shapes
@@ -58,7 +59,7 @@ def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
         schema = onnx.defs.get_schema(node.op_type, version, "")
     except onnx.defs.SchemaError:
         return False
-    body = _definition(schema, node, version)
+    body = defined_body(node, version) or _definition(schema, node, version)
     if body is None:
         if schema.has_function or schema.has_context_dependent_function:
             refuse(report, node, "its definition needs types that are not known")

@@ -1,0 +1,72 @@
+"""How a definition is found and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper
+
+__all__ = ["OLDEST_OPSET", "Body", "defined_body"]
+
+OLDEST_OPSET = 18
+"""Definitions use operators in the form they have since then."""
+
+Define = Callable[["Body", ir.Node], Sequence[str] | None]
+
+
+class Body:
+    """The nodes of a definition, in order; values are their names."""
+
+    def __init__(self, node: ir.Node) -> None:
+        self.inputs = [f"x{i}" if value is not None else "" for i, value in enumerate(node.inputs)]
+        self.nodes: list[onnx.NodeProto] = []
+
+    def op(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """The result of an operator: a name, or a tuple of them."""
+        names = [f"v{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else tuple(names)
+
+    def constant(self, values: Any, dtype: Any = np.int64) -> str:
+        """A tensor; whole numbers of 64 bits unless told."""
+        tensor = numpy_helper.from_array(np.asarray(values, dtype))
+        return str(self.op("Constant", value=tensor))
+
+    def shape_of(self, value: str, axes: Sequence[int]) -> str:
+        """The sizes of these axes, as a vector."""
+        return str(self.op("Gather", self.op("Shape", value), self.constant(list(axes))))
+
+    def finished(self, name: str, outputs: Sequence[str], version: int) -> onnx.FunctionProto:
+        """The function; a result that is an input is passed through."""
+        results = [self.op("Identity", value) if value in self.inputs else value for value in outputs]
+        inputs = [value or f"absent{i}" for i, value in enumerate(self.inputs)]
+        opsets = [helper.make_opsetid("", version)]
+        return helper.make_function("gossamer", name, inputs, results, self.nodes, opsets)
+
+
+def defined_body(node: ir.Node, version: int) -> onnx.FunctionProto | None:
+    """The function that computes a node, None where no file defines it or its variant."""
+    define = _definitions().get(node.op_type)
+    if define is None or version < OLDEST_OPSET:
+        return None
+    body = Body(node)
+    outputs = define(body, node)
+    return None if outputs is None else body.finished(node.op_type, outputs, version)
+
+
+@cache
+def _definitions() -> dict[str, Define]:
+    """Functions called `define` of all files, by the operators in their `OPERATORS`."""
+    package = import_module(__package__ or "")
+    found: dict[str, Define] = {}
+    for info in iter_modules(package.__path__):
+        module = import_module(f".{info.name}", __package__)
+        found.update(dict.fromkeys(getattr(module, "OPERATORS", ()), getattr(module, "define", None)))
+    return found
