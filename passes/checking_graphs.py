@@ -25,8 +25,8 @@ _DEEPEST_CALL = 64
 
 def check_graphs(proto: onnx.ModelProto) -> None:
     """Raises ModelError for attributes given twice or referring to a function's outside functions, outputs
-    listed twice or not at all, absurd names, and functions that
-    call each other in a circle or grow beyond any model."""
+    listed twice or none, absurd names, and functions that call each other in a circle or grow without end.
+    """
     for graph in graphs_of(proto):
         _check_outputs([value.name for value in graph.output])
         _check_names([*(v.name for v in graph.input), *(t.name for t in graph.initializer)])

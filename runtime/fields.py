@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -15,9 +16,12 @@ LONGEST_TEXT = 4096
 LONGEST_LIST = 1 << 20
 
 
-def refuse(path: str, what: str, expected: object = None, got: object = None) -> ArtifactError:
-    """The error for field `path`; a long value is cut."""
-    shown = None if got is None else _short(repr(got))
+_NOTHING = object()
+
+
+def refuse(path: str, what: str, expected: object = None, got: object = _NOTHING) -> ArtifactError:
+    """The error for field `path`; the value is shown as JSON, cut where it is long."""
+    shown = None if got is _NOTHING else _short(json.dumps(got, ensure_ascii=False, default=repr))
     return ArtifactError(f"field {path} {what}", where="manifest.json", expected=expected, got=shown)
 
 

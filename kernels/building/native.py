@@ -17,7 +17,7 @@ from .toolchain import compile_c, compile_runtime, platform_triple, runtime_sour
 
 __all__ = ["RUNTIME_FILES", "Linking", "build_native", "compile_members"]
 
-RUNTIME_FILES = ("session.c", "threads.c", "sha256.c")
+RUNTIME_FILES = ("session.c", "threads.c", "sha256.c", "manifest.c", "json.c", "folder.c", "features.c")
 ANDROID_PAGE = 16384  # bytes; Android 15 has devices with pages of this size
 SYSTEM_LIBRARIES = ("-lc", "-lm", "-lpthread")
 SHARED, STATIC, OBJECT = "model.so", "libmodel.a", "model.o"
@@ -52,7 +52,7 @@ class _Build:
         script.write_text(
             f"{{ global: gossamer_open; gossamer_open_memory; gossamer_describe; gossamer_run;"
             f" gossamer_profile; gossamer_sizes; gossamer_run_sized; gossamer_profile_sized;"
-            f" gossamer_close; gossamer_error;"
+            f" gossamer_close; gossamer_error; gossamer_check;"
             f" gossamer_model_{c_name(self.program)}; local: *; }};\n"
         )
         return script
@@ -72,7 +72,7 @@ def build_native(
     """
     build = _Build(program, target, work, out)
     (work / "code.o").write_bytes(code)
-    source = model_source(program, how.sha256, how.threads, embedded=how.embed)
+    source = model_source(program, how.sha256, how.threads, embedded=how.embed, requires=target.requires)
     members = compile_members(source, work, platform_triple(target))
     if how.trial:
         return [_link_trial(build, [*members, work / "code.o"])]

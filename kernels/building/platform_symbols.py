@@ -6,7 +6,8 @@ __all__ = ["LIBC", "LIBM"]
 
 # What the C runtime calls, and what compilers call of themselves.
 _LIBC = """
-    malloc calloc free open close lseek mmap munmap sched_yield strlen clock_gettime
+    malloc calloc free open close lseek mmap munmap sched_yield strlen strcmp clock_gettime
+    read realpath getauxval
     pthread_create pthread_join
     pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_mutex_destroy
     pthread_cond_init pthread_cond_wait pthread_cond_broadcast pthread_cond_destroy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,11 +29,13 @@ def c_name(program: Program) -> str:
     return name
 
 
-def model_source(program: Program, sha256: str, threads: int, *, embedded: bool) -> str:
+def model_source(
+    program: Program, sha256: str, threads: int, *, embedded: bool, requires: Sequence[str] = ()
+) -> str:
     """model.c: the constant descriptor of the model and the call into its code.
 
     `sha256` is the weights' hash in hex, `threads` the default; with `embedded` the weights are the symbol
-    that `weights_source` defines.
+    that `weights_source` defines. `requires` are features of the processor, checked when a session opens.
     """
     name, entry = c_name(program), program.symbol
     count = len(program.inputs) + len(program.outputs)
@@ -54,6 +57,7 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
             *_tensor_table("inputs", program.inputs),
             *_tensor_table("outputs", program.outputs),
             *_symbol_table(program),
+            f"static const char *const required[] = {{{', '.join([*map(_c_string, requires), 'NULL'])}}};",
             f"GOSSAMER_PUBLIC const gossamer_model gossamer_model_{name} = {{",
             f"    .api_version = GOSSAMER_API_VERSION, .threads = {threads},",
             f"    .name = {_c_string(program.name)},",
@@ -63,7 +67,8 @@ def model_source(program: Program, sha256: str, threads: int, *, embedded: bool)
             f" .scratch_bytes = {program.scratch_bytes}u,",
             *_table_fields(program),
             f"    .weights_sha256 = {{{digest}}},",
-            f"    .weights = {weights if embedded else 'NULL'}, .call = call}};",
+            f"    .weights = {weights if embedded else 'NULL'}, .call = call,",
+            "    .requires = required};",
             "",
         ]
     )

@@ -30,7 +30,9 @@ enum {
     GOSSAMER_ERROR_MEMORY = 7,   /* not enough memory */
     GOSSAMER_ERROR_THREAD = 8,   /* a worker thread cannot be started */
     GOSSAMER_ERROR_KERNEL = 9,   /* a kernel failed; the outputs are not usable */
-    GOSSAMER_ERROR_SHAPE = 10    /* the model cannot take these sizes */
+    GOSSAMER_ERROR_SHAPE = 10,   /* the model cannot take these sizes */
+    GOSSAMER_ERROR_MANIFEST = 11, /* manifest.json is broken, or not this model's: gossamer_check says what it is */
+    GOSSAMER_ERROR_PROCESSOR = 12 /* the processor lacks an instruction that the model was compiled for */
 };
 
 /* Element types, numbered as in ONNX's TensorProto. */
@@ -86,12 +88,14 @@ typedef struct gossamer_model {
     const void *weights; /* embedded in the code, or NULL */
     int32_t (*call)(void *const *io, const void *weights, void *arena, int32_t thread, int32_t threads,
                     void *sync);
+    const char *const *requires; /* features of the processor, as /proc/cpuinfo names them; NULL ends them */
 } gossamer_model;
 
 typedef struct gossamer_session gossamer_session;
 
 /* Opens a session. `path` is the artifact's folder or its weights.bin, which is mapped and used in place
  * after its size and SHA-256 were checked; it is not read when the weights are embedded (then NULL will do).
+ * A manifest.json in the folder must be this model's. Links must not lead out of the folder.
  * `threads` counts the threads of one run, the caller's included; 0 takes the model's default.
  * On failure *session is NULL. */
 GOSSAMER_PUBLIC int32_t gossamer_open(const gossamer_model *model, const char *path, int32_t threads,
@@ -101,6 +105,12 @@ GOSSAMER_PUBLIC int32_t gossamer_open(const gossamer_model *model, const char *p
  * size, not the SHA-256: whoever loaded the bytes did, or does not want to wait for it. */
 GOSSAMER_PUBLIC int32_t gossamer_open_memory(const gossamer_model *model, const void *weights, size_t bytes,
                                              int32_t threads, gossamer_session **session);
+
+/* Reads the manifest.json of an artifact's folder as hostile input and compares it with the model, whose code is
+ * linked here. `message` receives, in at most `room` bytes, one line that says what is wrong; it may be NULL.
+ * Answers GOSSAMER_OK, GOSSAMER_ERROR_MANIFEST, or GOSSAMER_ERROR_FILE where there is none to read. */
+GOSSAMER_PUBLIC int32_t gossamer_check(const gossamer_model *model, const char *folder, char *message,
+                                       size_t room);
 
 /* The model of a session: names, types and shapes. NULL for NULL. */
 GOSSAMER_PUBLIC const gossamer_model *gossamer_describe(const gossamer_session *session);

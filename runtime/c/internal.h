@@ -34,4 +34,18 @@ int64_t gossamer_now(void); /* nanoseconds of a clock that only goes forward */
 
 void gossamer_sha256(const uint8_t *data, size_t bytes, uint8_t digest[32]);
 
+#define GOSSAMER_FILE_OUTSIDE (-2)
+
+/* A descriptor of a file, or -1; never waits, whatever `path` is. */
+int gossamer_open_file(const char *path);
+/* The same for `folder`/`name`; GOSSAMER_FILE_OUTSIDE where a link leads out of the folder. */
+int gossamer_open_in_folder(const char *folder, const char *name);
+
+/* Whether this processor has a feature, by the word that /proc/cpuinfo uses for it. */
+int gossamer_has_feature(const char *word);
+
+/* gossamer_check over the bytes of a manifest. */
+int32_t gossamer_check_text(const gossamer_model *model, const char *text, size_t bytes, char *message,
+                            size_t room);
+
 #endif

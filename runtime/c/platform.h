@@ -12,6 +12,7 @@
 #error "only 64-bit Android is declared here"
 #endif
 
+typedef long ssize_t;
 typedef long pthread_t;
 typedef struct {
     int32_t opaque[10];
@@ -36,11 +37,15 @@ void *malloc(size_t bytes);
 void *calloc(size_t count, size_t bytes);
 void free(void *block);
 size_t strlen(const char *text);
+int strcmp(const char *first, const char *second);
 void *memcpy(void *to, const void *from, size_t bytes);
 
 int open(const char *path, int flags, ...);
 int close(int file);
 long lseek(int file, long offset, int whence);
+ssize_t read(int file, void *bytes, size_t count);
+char *realpath(const char *path, char *resolved);
+unsigned long getauxval(unsigned long which);
 void *mmap(void *address, size_t bytes, int protection, int flags, int file, long offset);
 int munmap(void *address, size_t bytes);
 
@@ -52,6 +57,8 @@ int clock_gettime(int clock, struct timespec *time);
 
 #define O_RDONLY 0
 #define O_CLOEXEC 02000000
+#define O_NONBLOCK 04000
+#define SEEK_SET 0
 #define SEEK_END 2
 #define PROT_READ 1
 #define MAP_PRIVATE 2
@@ -68,6 +75,9 @@ int clock_gettime(int clock, struct timespec *time);
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #endif
 

@@ -63,7 +63,11 @@ static int32_t start(gossamer_session *s) {
 
 static int32_t check_arguments(const gossamer_model *model, int32_t threads) {
     if (model == NULL || threads < 0 || threads > GOSSAMER_MAX_THREADS) return GOSSAMER_ERROR_ARGUMENT;
-    return model->api_version == GOSSAMER_API_VERSION ? GOSSAMER_OK : GOSSAMER_ERROR_VERSION;
+    if (model->api_version != GOSSAMER_API_VERSION) return GOSSAMER_ERROR_VERSION;
+    for (const char *const *word = model->requires; word != NULL && *word != NULL; ++word) {
+        if (!gossamer_has_feature(*word)) return GOSSAMER_ERROR_PROCESSOR;
+    }
+    return GOSSAMER_OK;
 }
 
 /* Takes over `mapping`, also when it fails. */
@@ -92,19 +96,6 @@ static int32_t open_session(const gossamer_model *model, const void *weights, vo
     return GOSSAMER_OK;
 }
 
-/* Opens `folder`/weights.bin, or -1. */
-static int open_in_folder(const char *folder) {
-    static const char name[] = "/weights.bin";
-    size_t length = strlen(folder);
-    char *path = malloc(length + sizeof name);
-    if (path == NULL) return -1;
-    memcpy(path, folder, length);
-    memcpy(path + length, name, sizeof name);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    free(path);
-    return file;
-}
-
 static int32_t map_file(int file, size_t bytes, void **mapping) {
     long size = (long)lseek(file, 0, SEEK_END);
     if (size < 0) return GOSSAMER_ERROR_FILE;
@@ -117,8 +108,9 @@ static int32_t map_file(int file, size_t bytes, void **mapping) {
 }
 
 static int32_t map_weights(const gossamer_model *model, const char *path, void **mapping) {
-    int file = open_in_folder(path);
-    if (file < 0) file = open(path, O_RDONLY | O_CLOEXEC);
+    int file = gossamer_open_in_folder(path, "weights.bin");
+    if (file == GOSSAMER_FILE_OUTSIDE) return GOSSAMER_ERROR_FILE;
+    if (file < 0) file = gossamer_open_file(path);
     if (file < 0) return GOSSAMER_ERROR_FILE;
     int32_t status = map_file(file, model->weights_bytes, mapping);
     close(file);
@@ -131,14 +123,24 @@ static int32_t map_weights(const gossamer_model *model, const char *path, void *
     return GOSSAMER_ERROR_HASH;
 }
 
+/* Whether a manifest, where the path is a folder with one, is that of the model. */
+static int32_t check_folder(const gossamer_model *model, const char *path) {
+    int file = gossamer_open_in_folder(path, "manifest.json");
+    if (file >= 0) close(file);
+    if (file == GOSSAMER_FILE_OUTSIDE) return GOSSAMER_ERROR_FILE;
+    return file < 0 ? GOSSAMER_OK : gossamer_check(model, path, NULL, 0);
+}
+
 int32_t gossamer_open(const gossamer_model *model, const char *path, int32_t threads,
                       gossamer_session **session) {
     if (session == NULL) return GOSSAMER_ERROR_ARGUMENT;
     *session = NULL;
     int32_t status = check_arguments(model, threads);
     if (status != GOSSAMER_OK) return status;
+    if (path == NULL && model->weights == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    status = path == NULL ? GOSSAMER_OK : check_folder(model, path);
+    if (status != GOSSAMER_OK) return status;
     if (model->weights != NULL) return open_session(model, model->weights, NULL, threads, session);
-    if (path == NULL) return GOSSAMER_ERROR_ARGUMENT;
     void *mapping = NULL;
     status = map_weights(model, path, &mapping);
     if (status != GOSSAMER_OK) return status;
@@ -269,6 +271,8 @@ const char *gossamer_error(int32_t status) {
     case GOSSAMER_ERROR_THREAD: return "a worker thread cannot be started";
     case GOSSAMER_ERROR_KERNEL: return "a kernel failed; the outputs are not usable";
     case GOSSAMER_ERROR_SHAPE: return "the model cannot take these sizes";
+    case GOSSAMER_ERROR_MANIFEST: return "manifest.json is broken or belongs to another model";
+    case GOSSAMER_ERROR_PROCESSOR: return "the processor lacks instructions that the model was compiled for";
     default: return "unknown status";
     }
 }

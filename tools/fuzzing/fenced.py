@@ -70,7 +70,7 @@ def run_fenced(program: Program, code: bytes, feeds: Mapping[str, Array]) -> lis
     if status != 0:
         raise JobError("the entry failed", got=status)
     pairs = zip(program.outputs, outputs, strict=True)
-    return [place.read(np.dtype(t.dtype), t.shape) for t, place in pairs]
+    return [place.read(np.dtype(t.dtype), _shape(t)) for t, place in pairs]
 
 
 def _filled(data: bytes, alignment: int = 1) -> _Fenced:
@@ -80,7 +80,12 @@ def _filled(data: bytes, alignment: int = 1) -> _Fenced:
 
 
 def _bytes(tensor: TensorInfo) -> int:
-    return int(np.prod(tensor.shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+    return int(np.prod(_shape(tensor), dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+
+
+def _shape(tensor: TensorInfo) -> tuple[int, ...]:
+    """Mutants are compiled with every input's size given."""
+    return tuple(int(size) for size in tensor.shape)
 
 
 def _linked(code: bytes, symbol: str) -> Any:
