@@ -9,6 +9,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import fits
 from .builder import Builder, Pointer, int32
 from .kernel import Kernel
 from .lazy import Leaf
@@ -47,7 +48,8 @@ def is_feature_major(tensor: Tensor) -> bool:
     *leading, features = tensor.shape
     rows = contiguous(tuple(leading))
     packed = all(n == 1 or s == e for n, s, e in zip(leading, tensor.strides, rows, strict=False))
-    return packed and prod(leading) > 1 and features > 1 and tensor.strides[-1] >= prod(leading)
+    count = prod(leading)
+    return packed and fits(2, count) and fits(2, features) and fits(count, tensor.strides[-1])
 
 
 @dataclass(eq=False)

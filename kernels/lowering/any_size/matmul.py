@@ -7,11 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.runtime.errors import UnsupportedError
-
 from ...cpu.any_rows import AnyRows
 from ...cpu.epilogue import Accumulator
-from ...cpu.lazy import Lazy, Leaf
+from ...cpu.lazy import Fill, Lazy, Leaf
 from ...cpu.register_tile import best_tile
 from ...cpu.tensor import Tensor
 from ...dims import Size
@@ -19,11 +17,12 @@ from ..attributes import describe, flag, number, require_equal
 from ..choice import Choice
 from ..feature_major import matrix_view
 from ..fusion import Epilogue, grow_epilogue
-from ..operators.movement import transposed
+from ..operators.movement import reshaped, transposed
 from ..packing import pack_columns
 from ..product_parts import add, bias_row, finish, fits_rows, require_float32
 from ..report import report_layer
 from ..state import Lowering
+from .product import any_product
 
 __all__ = ["any_gemm", "any_matmul"]
 
@@ -39,7 +38,17 @@ def any_matmul(state: Lowering, node: ir.Node) -> None:
     if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
         _rows(state, node, left, weights, None, None)
         return
-    raise _two_activations(node)
+    right = state.lazy(_input(node, 1))
+    vector_left, vector_right = len(left.shape) == 1, len(right.shape) == 1
+    left = reshaped(state, left, (1, *left.shape)) if vector_left else left
+    right = reshaped(state, right, (*right.shape, 1)) if vector_right else right
+    if not vector_left and not vector_right:
+        any_product(state, node, left, right, fuse=True)
+        return
+    product = any_product(state, node, left, right, fuse=False)
+    rows = () if vector_left else product.shape[-2:-1]
+    columns = () if vector_right else product.shape[-1:]
+    state.define(node.outputs[0], reshaped(state, product, (*product.shape[:-2], *rows, *columns)))
 
 
 def any_gemm(state: Lowering, node: ir.Node) -> None:
@@ -57,14 +66,13 @@ def any_gemm(state: Lowering, node: ir.Node) -> None:
         after = None if rest is None else lambda product: add(state, product, rest, beta)
         _rows(state, node, left, matrix.astype(np.float32), bias, after)
         return
-    raise _two_activations(node)
-
-
-def _two_activations(node: ir.Node) -> UnsupportedError:
-    return UnsupportedError(
-        "a product of two activations needs sizes that are known when the model is compiled",
-        where=describe(node), advice="give --input-shape numbers",
-    )  # fmt: skip
+    right = state.lazy(_input(node, 1))
+    right = transposed(state, right, (1, 0)) if flag(node, "transB") else right
+    product = any_product(state, node, left, right, fuse=False)
+    if alpha != 1.0:
+        product = state.elementwise("Mul", [product, Fill(alpha, "float32")], "float32")
+    product = product if addend is None else add(state, product, state.lazy(addend), beta)
+    state.define(node.outputs[0], product)
 
 
 def _input(node: ir.Node, position: int) -> ir.Value:

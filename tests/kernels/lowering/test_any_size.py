@@ -70,3 +70,87 @@ def test_gemm_with_turned_weights_and_a_bias_for_each_row(tmp_path: Path) -> Non
         w=floats(9, 20),
     )  # fmt: skip
     agrees(made, tmp_path, [{"x": floats(m, 20), "c": floats(m, 1)} for m in (1, 4, 10)])
+
+
+def test_scores_of_any_number_of_queries_and_keys(tmp_path: Path) -> None:
+    """Keys are packed turned, a few at a time, since the width of a head is known."""
+    made = model(
+        "g (float[b, 4, m, 8] q, float[b, 4, n, 8] k) => (float[b, 4, m, n] y)"
+        "{ t = Transpose <perm: ints = [0, 1, 3, 2]> (k) y = MatMul(q, t) }"
+    )
+    sizes = [(b, m, n) for b in (1, 3) for m in (1, 7, 16) for n in (1, 15, 16, 50)]
+    agrees(made, tmp_path, [{"q": floats(b, 4, m, 8), "k": floats(b, 4, n, 8)} for b, m, n in sizes])
+
+
+def test_any_rows_inner_sizes_and_columns(tmp_path: Path) -> None:
+    made = model("g (float[b, 2, m, k] x, float[k, n] z) => (float[b, 2, m, n] y) { y = MatMul(x, z) }")
+    sizes = [(b, m, k, n) for b in (1, 4) for m in (1, 9) for k in (1, 20) for n in (1, 33)]
+    agrees(made, tmp_path, [{"x": floats(b, 2, m, k), "z": floats(k, n)} for b, m, k, n in sizes])
+
+
+def test_a_vector_on_either_side(tmp_path: Path) -> None:
+    made = model(
+        "g (float[b, m, k] x, float[k] z) => (float[b, m] y, float[b, m] w)"
+        "{ y = MatMul(x, z) t = Transpose <perm: ints = [0, 2, 1]> (x) w = MatMul(z, t) }"
+    )
+    sizes = [(b, m, k) for b in (1, 4) for m in (1, 9) for k in (1, 20)]
+    agrees(made, tmp_path, [{"x": floats(b, m, k), "z": floats(k)} for b, m, k in sizes])
+
+
+@pytest.mark.parametrize("attributes", ["", "group: int = 8, ", "strides: ints = [2, 2], "])
+def test_convolutions_of_any_batch_are_the_kernels_of_known_ones(attributes: str, tmp_path: Path) -> None:
+    made = model(
+        f"g (float[n, 8, 9, 9] x) => (float[n, 16, h, w] y)"
+        f"{{ c = Conv <{attributes}pads: ints = [1, 1, 1, 1]> (x, w, b) y = Relu(c) }}",
+        w=floats(16, 1 if "group" in attributes else 8, 3, 3), b=floats(16),
+    )  # fmt: skip
+    compiled = agrees(made, tmp_path, [{"x": floats(n, 8, 9, 9)} for n in (1, 2, 5)])
+    assert compiled.families[-1] == ("depthwise" if "group" in attributes else "convolution")
+
+
+_OPERATORS = {
+    "float[n, s, 20] x": [
+        "float[n, s, 20] y = Softmax <axis: int = 1> (x)",
+        "float[n, s, 20] y = LogSoftmax (x)",
+        "float[n, 1, 20] y = ReduceMean (x, axes)",
+        "float[n, 1, 20] y = ReduceLogSumExp (x, axes)",
+        "int64[n, 1, 20] y = ArgMax <axis: int = 1> (x)",
+        "float[n, s, 20] y = Hardmax <axis: int = 1> (x)",
+        "float[n, s, 20] y = LayerNormalization (x, w, b)",
+    ],
+    "float[n, 20, s] x": [
+        "float[n, 20, s] y = Softmax (x)",
+        "float[n, 20, s] y = InstanceNormalization (x, w, b)",
+        "float[n, 20, s] y = GroupNormalization <num_groups: int = 4> (x, w, b)",
+    ],
+}
+
+
+@pytest.mark.parametrize(("given", "node"), [(i, n) for i, nodes in _OPERATORS.items() for n in nodes])
+def test_sums_and_normalisations_along_any_axis(given: str, node: str, tmp_path: Path) -> None:
+    result, call = node.split(" = ", 1)
+    made = model(
+        f"g ({given}) => ({result}) {{ y = {call} }}", w=floats(20), b=floats(20), axes=np.array([1])
+    )
+    last = given.startswith("float[n, 20")
+    shapes = [(n, 20, s) if last else (n, s, 20) for n in (1, 3) for s in (2, 5, 16, 40)]
+    agrees(made, tmp_path, [{"x": floats(*shape)} for shape in shapes])
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "strides: ints = [2, 2]",
+        "pads: ints = [1, 1, 0, 1]",
+        "strides: ints = [2, 2], ceil_mode: int = 1",
+        'strides: ints = [2, 2], auto_pad: string = "SAME_UPPER"',
+    ],
+)
+def test_pooling_of_any_image(operator: str, attributes: str, tmp_path: Path) -> None:
+    made = model(
+        f"g (float[n, 4, h, w] x) => (float[n, 4, a, b] y)"
+        f"{{ y = {operator} <kernel_shape: ints = [3, 3], {attributes}> (x) }}"
+    )
+    shapes = [(n, 4, h, w) for n in (1, 3) for h, w in ((5, 6), (13, 20), (17, 33))]
+    agrees(made, tmp_path, [{"x": floats(*shape)} for shape in shapes])
