@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .element_types import array_type, raw_type
 from .errors import FeedError, nearest
 
 __all__ = ["TensorLike", "check_feeds", "random_feeds", "read_feeds"]
@@ -58,7 +59,7 @@ def _checked(tensor: TensorLike, value: Any) -> Array:
     if not isinstance(value, np.ndarray | np.generic):
         raise FeedError("is not an array", where=where, expected="a numpy array", got=type(value).__name__)
     array = np.asarray(value)
-    if array.dtype != np.dtype(tensor.dtype):
+    if array.dtype not in (array_type(tensor.dtype), raw_type(tensor.dtype)):
         raise FeedError(
             "has the wrong type",
             where=where,
@@ -88,7 +89,7 @@ def random_feeds(inputs: Sequence[TensorLike], seed: int = 0) -> dict[str, Array
     """
     generator = np.random.default_rng(seed)
     return {
-        tensor.name: _random(generator, np.dtype(tensor.dtype), _sizes(tensor.shape)) for tensor in inputs
+        tensor.name: _random(generator, array_type(tensor.dtype), _sizes(tensor.shape)) for tensor in inputs
     }
 
 
@@ -97,7 +98,7 @@ def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
 
 
 def _random(generator: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    if dtype.kind == "f":
+    if dtype.kind in "fV" and dtype.name.startswith(("float", "bfloat")):
         return np.asarray(generator.standard_normal(shape, dtype=np.float32)).astype(dtype)
     return np.asarray(generator.integers(0, 2, shape)).astype(dtype)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .blocks import read_blocks
+from .element_types import DTYPES
 from .errors import ArtifactError
 from .fields import Fields, check_text, refuse
 from .specs import (
@@ -53,20 +54,6 @@ FORMAT = "gossamer-artifact"
 VERSION, OPEN_VERSION = 2, 3  # of artifacts whose sizes are all known, and of others
 MANIFEST = "manifest.json"
 ALIGNMENT = 64  # bytes, of every tensor in the weights blob
-DTYPES = {
-    "float32": "float",
-    "float64": "double",
-    "float16": "float16",
-    "int8": "int8",
-    "int16": "int16",
-    "int32": "int32",
-    "int64": "int64",
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "uint32": "uint32",
-    "uint64": "uint64",
-    "bool": "bool",
-}  # numpy's name of an element type: ONNX's name
 FAMILIES = ("x86", "arm64", "arm", "wasm")
 CONTAINERS = ("elf", "macho", "wasm")
 ROLES = ("shared", "static", "header", "object", "wasm")

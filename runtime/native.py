@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
+from .element_types import array_type
 from .errors import ArtifactError, JobError, OptionError
 from .library import Library
 from .machine import check_machine
@@ -89,11 +90,11 @@ class NativeEngine:
         """Fresh outputs for contiguous `inputs` of the model's types. Raises FeedError, JobError."""
         code = self._library.code
         if self._table is None:
-            outputs = [np.empty(t.sizes(()), t.dtype) for t in self._outputs]
+            outputs = [np.empty(t.sizes(()), array_type(t.dtype)) for t in self._outputs]
             self._call(code.gossamer_run, inputs, outputs)
             return outputs
         table = self._sized(self._table, inputs)
-        outputs = [np.empty(t.sizes(table), t.dtype) for t in self._outputs]
+        outputs = [np.empty(t.sizes(table), array_type(t.dtype)) for t in self._outputs]
         try:
             self._call(code.gossamer_run_sized, inputs, outputs, before=(table.ctypes.data,))
         except JobError:
@@ -110,7 +111,7 @@ class NativeEngine:
         times = np.zeros((self._threads, kernels, 2), np.int64)
         more, code = (times.ctypes.data, kernels), self._library.code
         table = np.zeros(0, np.int64) if self._table is None else self._sized(self._table, inputs)
-        outputs = [np.empty(t.sizes(table), t.dtype) for t in self._outputs]
+        outputs = [np.empty(t.sizes(table), array_type(t.dtype)) for t in self._outputs]
         if self._table is None:
             self._call(code.gossamer_profile, inputs, outputs, after=more)
         else:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from .element_types import item_bytes
 
 __all__ = [
     "BlockSpec",
@@ -42,7 +42,7 @@ class TensorSpec:
         """Size of the contiguous array; 0 where it is not known."""
         numbers = [size for size in self.shape if isinstance(size, int)]
         known = len(numbers) == len(self.shape)
-        return math.prod(numbers) * np.dtype(self.dtype).itemsize if known else 0
+        return math.prod(numbers) * item_bytes(self.dtype) if known else 0
 
     def sizes(self, table: Sequence[int]) -> tuple[int, ...]:
         """The shape where the table holds these numbers."""

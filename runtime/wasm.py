@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
+from .element_types import array_type
 from .errors import ArtifactError, JobError, OptionError
 from .manifest import CodeSpec, Manifest
 from .partial import PartialWeights
@@ -48,7 +49,7 @@ class WasmEngine:
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             got = str(error).splitlines()[0]
             raise ArtifactError("cannot be loaded", where=artifact.path / code.file, got=got) from error
-        self._outputs = [(tensor.shape, np.dtype(tensor.dtype)) for tensor in manifest.outputs]
+        self._outputs = [(tensor.shape, array_type(tensor.dtype)) for tensor in manifest.outputs]
 
     def _start(self, wasmtime: Any, module: Any, artifact: Artifact, code: CodeSpec) -> None:
         manifest = artifact.manifest

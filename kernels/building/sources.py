@@ -6,8 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
+from gossamer.runtime.element_types import item_bytes
 from gossamer.runtime.errors import JobError
 from gossamer.runtime.manifest import IDENTIFIER
 from gossamer.runtime.tables import MOST_SYMBOL
@@ -97,7 +96,7 @@ def _dims(tensor: TensorInfo) -> list[int]:
 
 
 def _bytes(tensor: TensorInfo) -> int:
-    return 0 if tensor.slots else math.prod(_dims(tensor)) * np.dtype(tensor.dtype).itemsize
+    return 0 if tensor.slots else math.prod(_dims(tensor)) * item_bytes(tensor.dtype)
 
 
 def _symbol_table(program: Program) -> list[str]:

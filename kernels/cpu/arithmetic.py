@@ -13,7 +13,7 @@ from tvm import tirx as tir
 
 from . import vectormath as vm
 from .builder import Builder, constant, lanes_of, scalar_type, vector_type
-from .float8 import round_float8
+from .element_types import computed_type, narrowed
 
 __all__ = ["FUNCTIONS", "Function", "cast", "maximum", "minimum"]
 
@@ -56,7 +56,7 @@ def minimum(a: Any, b: Any) -> Any:
 
 def cast(x: Any, dtype: str) -> Any:
     """Conversion as ONNX's Cast: floats truncate to integers, anything non-zero is true."""
-    source = scalar_type(x)
+    source, dtype = scalar_type(x), computed_type(dtype)
     if source == dtype:
         return x
     lanes = lanes_of(x)
@@ -228,7 +228,9 @@ def _where(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
 
 
 def _cast(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
-    return cast(values[0], dtype)
+    if computed_type(dtype) == dtype:
+        return cast(values[0], dtype)
+    return narrowed(b, values[0], dtype, options.get("saturate", True), options.get("rounding", "up"))
 
 
 def _round(x: Any) -> Any:
@@ -339,7 +341,6 @@ FUNCTIONS: dict[str, Function] = {
     "Reciprocal": _unary(lambda x: _like(1, x) / x, 4),
     "Relu": _unary(_relu, 1),
     "Round": _unary(_round, 1),
-    "RoundFloat8": Function(lambda b, v, o, d: round_float8(b, v[0], o["kind"]), 8),  # not an operator
     "RoundedClip": Function(_rounded_clip, 3),  # not an operator: whole numbers within limits
     "Selu": Function(_selu, 20),
     "Shrink": Function(_shrink, 3),

@@ -8,13 +8,13 @@ from math import prod
 from typing import Any
 
 from ..dims import Size, is_fixed
-from .arithmetic import cast
 from .builder import VECTORIZED, Builder, Pointer, int32
+from .element_types import to_memory
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Moved, Scope, leaves, sharing
 from .merging import merge_axes, unmerge
 from .pixel_layout import IMAGE_TYPES, channels_last
-from .tensor import Tensor, stored_type
+from .tensor import Tensor
 
 __all__ = ["Elementwise"]
 
@@ -47,7 +47,7 @@ class Elementwise(Kernel):
 
         def write(position: list[Any]) -> None:
             index = unmerge(groups, shape, position)
-            value = cast(self.value.at(scope, index), stored_type(self.out.dtype))
+            value = to_memory(b, self.value.at(scope, index), self.out.dtype)
             b.store(target, b.simplify(Leaf(self.out).offset(index)), value)
 
         octets = channels_last(self.out) and _is_of_bytes(self.value)

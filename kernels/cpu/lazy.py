@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx as tir
-
 from ..dims import Size
 from .arithmetic import FUNCTIONS
 from .builder import Builder, Pointer, constant, int32
+from .element_types import computed_type, from_memory
 from .isa import Isa
 from .tensor import Tensor
 
@@ -48,11 +47,9 @@ class Scope:
         return self.builder.isa
 
     def load(self, tensor: Tensor, offset: Any, lanes: int = 1) -> Any:
-        """`tensor`'s value(s) at a flat offset; booleans come as TIR booleans."""
-        value = self.pointers[id(tensor)].load(offset, lanes)
-        if tensor.dtype == "bool":
-            return tir.NE(value, constant(0, "uint8", lanes))
-        return value
+        """`tensor`'s value(s) at a flat offset, in the type that they are computed in."""
+        word = self.pointers[id(tensor)].load(offset, lanes)
+        return from_memory(self.builder, word, tensor.dtype)
 
 
 class Lazy(ABC):
@@ -151,7 +148,7 @@ class Fill(Lazy):
         return ()
 
     def at(self, scope: Scope, index: Index) -> Any:
-        return constant(self.value, self.dtype)
+        return constant(self.value, computed_type(self.dtype))
 
 
 @dataclass(eq=False)

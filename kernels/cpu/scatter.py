@@ -9,12 +9,14 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .arithmetic import cast, maximum, minimum
+from ..dims import Size, larger
+from .arithmetic import maximum, minimum
 from .builder import Builder, Pointer, constant, int32, lanes_of, scalar_type, vector_type
+from .element_types import to_memory
 from .elementwise import vectors
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
-from .tensor import Tensor, stored_type
+from .tensor import Tensor
 
 __all__ = ["SCATTER_OPERATIONS", "Scatter", "safe_index"]
 
@@ -27,19 +29,26 @@ SCATTER_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def safe_index(value: Any, extent: int) -> Any:
+def safe_index(value: Any, extent: Size) -> Any:
     """An index from data: negative ones count from the end, all end up inside 0 … extent - 1.
 
     It is bounded in its own type first, so that a huge one does not wrap into another place. Written with
     `min` and `max` nodes: TVM writes out named values again, so comparisons would multiply the code.
     """
-    last = max(0, extent - 1)
+    last = larger(0, extent - 1)
     if scalar_type(value) == "int64":
-        low, high = (constant(n, "int64", lanes_of(value)) for n in (-extent, last))
+        low, high = (_wide(n, lanes_of(value)) for n in (-extent, last))
         value = tir.min(tir.max(value, low), high)
     at = tir.Cast(vector_type("int32", lanes_of(value)), value)
     at = at + tir.Select(at < 0, int32(extent), int32(0))
     return tir.min(tir.max(at, int32(0)), int32(last))
+
+
+def _wide(size: Size, lanes: int) -> Any:
+    if isinstance(size, int):
+        return constant(size, "int64", lanes)
+    value = tir.Cast("int64", int32(size))
+    return value if lanes == 1 else tir.Broadcast(value, lanes)
 
 
 @dataclass(eq=False)
@@ -104,4 +113,4 @@ class Scatter(Kernel):
         value = self.updates.at(scope, index)
         if self.operation != "none":
             value = SCATTER_OPERATIONS[self.operation](scope.load(self.out, at), value)
-        b.store(scope.pointers[id(self.out)], at, cast(value, stored_type(self.out.dtype)))
+        b.store(scope.pointers[id(self.out)], at, to_memory(b, value, self.out.dtype))

@@ -14,12 +14,22 @@ ITEM_BYTES = {
     "float32": 4, "int32": 4, "uint32": 4,
     "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
     "int8": 1, "uint8": 1, "bool": 1,
+    "float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
+    "float4_e2m1fn": 1, "int4": 1, "uint4": 1, "int2": 1, "uint2": 1,
 }  # fmt: skip
+
+_HELD = {"bool": "uint8", "int4": "int8", "uint4": "uint8", "int2": "int8", "uint2": "uint8"}
 
 
 def stored_type(dtype: str) -> str:
-    """Type of the bytes in memory: booleans are stored as uint8 0 or 1."""
-    return "uint8" if dtype == "bool" else dtype
+    """The type in which code holds an element in memory: floats of 16 bits and fewer are words.
+
+    >>> stored_type("bool"), stored_type("float16"), stored_type("int4"), stored_type("float32")
+    ('uint8', 'uint16', 'int8', 'float32')
+    """
+    if dtype.endswith("float16"):
+        return "uint16"
+    return "uint8" if dtype.startswith(("float8", "float4")) else _HELD.get(dtype, dtype)
 
 
 def contiguous(shape: tuple[Size, ...]) -> tuple[Size, ...]:

@@ -36,6 +36,9 @@ def describe_elementwise(state: Lowering, node: ir.Node) -> Described:
     name = node.op_type
     dtype = dtype_name(node.outputs[0], name)
     inputs = [v for v in node.inputs if v is not None]
+    if name == "Cast":
+        options: dict[str, Any] = {"saturate": bool(integer(node, "saturate", 1))}
+        return name, inputs, dtype, options | {"rounding": text(node, "round_mode", "up")}
     if name == "Clip":
         return _clip(state, node, dtype)
     if name == "Pow":

@@ -35,7 +35,10 @@ def dtype_name(value: ir.Value, where: str) -> str:
     """numpy's name of a value's element type."""
     if value.dtype is None:
         raise ModelError("element type is unknown", where=where, got=value.name)
-    name = value.dtype.name.lower() if value.dtype.is_string() else value.dtype.numpy().name
+    try:
+        name = "string" if value.dtype.is_string() else value.dtype.numpy().name
+    except TypeError:  # it has no arrays of this type
+        name = value.dtype.name.lower()
     if name not in ITEM_BYTES:
         raise UnsupportedError("element type is not supported", where=where, got=name)
     return name

@@ -48,7 +48,18 @@ enum {
     GOSSAMER_FLOAT16 = 10,
     GOSSAMER_FLOAT64 = 11,
     GOSSAMER_UINT32 = 12,
-    GOSSAMER_UINT64 = 13
+    GOSSAMER_UINT64 = 13,
+    GOSSAMER_BFLOAT16 = 16,
+    GOSSAMER_FLOAT8_E4M3FN = 17,
+    GOSSAMER_FLOAT8_E4M3FNUZ = 18,
+    GOSSAMER_FLOAT8_E5M2 = 19,
+    GOSSAMER_FLOAT8_E5M2FNUZ = 20,
+    GOSSAMER_UINT4 = 21, /* this and all below: one byte for each element */
+    GOSSAMER_INT4 = 22,
+    GOSSAMER_FLOAT4_E2M1FN = 23,
+    GOSSAMER_FLOAT8_E8M0FNU = 24,
+    GOSSAMER_UINT2 = 25,
+    GOSSAMER_INT2 = 26
 };
 
 /* An input or output: row-major, contiguous, `bytes` long. A size that each run may choose is -(place + 1), its

@@ -11,16 +11,15 @@ from tvm import tirx as tir
 from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.builder import int32
-from ...cpu.float8 import FLOAT8
+from ...cpu.element_types import computed_type
 from ...cpu.lazy import Fill, Lazy, Leaf
+from ...cpu.small_floats import SMALL_FLOATS
 from ...quantization import dequantize_linear, integer_range, spread
 from ..attributes import describe, flag, integer
 from ..encoded.linear import stored_linearly
 from ..registry import lowers
 from ..state import Lowering, dtype_name
 from .movement import reshaped, source_of
-
-_HELD = {"int4": "int8", "uint4": "uint8"}
 
 
 @lowers("DequantizeLinear")
@@ -49,39 +48,40 @@ def _outputs_last(value: ir.Value) -> bool:
 
 @lowers("QuantizeLinear")
 def lower_quantize(state: Lowering, node: ir.Node) -> None:
-    """saturate(round half to even(x / scale) + zero point) in an integer type; 4 bits are held in 8."""
-    kind = node.outputs[0].dtype.name.lower() if node.outputs[0].dtype is not None else ""
-    if kind in FLOAT8:
-        _quantize_float8(state, node, kind)
+    """saturate(round half to even(x / scale) + zero point) in an integer type, or a small float."""
+    kind = dtype_name(node.outputs[0], describe(node))
+    if kind in SMALL_FLOATS:
+        _quantize_float(state, node, kind)
         return
-    source = source_of(state, node)
-    dtype = _HELD.get(kind) or dtype_name(node.outputs[0], describe(node))
+    dtype = computed_type(kind)
     if not dtype.startswith(("int", "uint")):
         raise UnsupportedError("no kernel writes this type", where=describe(node), got=dtype)
+    source = source_of(state, node)
     low, high = integer_range(kind)
     args = [source, *_parameters(state, node, source.shape)]
     state.define(node.outputs[0], state.elementwise("Quantize", args, dtype, low=low, high=high))
 
 
-def _quantize_float8(state: Lowering, node: ir.Node, kind: str) -> None:
-    """x / scale, rounded to what a small float can be, and kept in float32; its zero point is 0."""
-    if not flag(node, "saturate", True):
-        raise UnsupportedError("no kernel for float8 that does not saturate", where=describe(node))
+def _quantize_float(state: Lowering, node: ir.Node, kind: str) -> None:
+    """x / scale, rounded to what a small float can be; its zero point is 0."""
     source = source_of(state, node)
     scale = _parameters(state, node, source.shape)[0]
     quotient = state.elementwise("Div", [source, scale], "float32")
-    state.define(node.outputs[0], state.elementwise("RoundFloat8", [quotient], "float32", kind=kind))
+    saturate = flag(node, "saturate", True)
+    state.define(node.outputs[0], state.elementwise("Cast", [quotient], kind, saturate=saturate))
 
 
 def _parameters(state: Lowering, node: ir.Node, shape: tuple[int, ...]) -> list[Lazy]:
     """Scale and zero point, if the node has one, ready to broadcast against `shape`."""
     axis, block = integer(node, "axis", 1), integer(node, "block_size", 0)
-    given = [v for v in node.inputs[1:3] if v is not None and not _is_float8(v)]
+    given = [v for v in node.inputs[1:3] if v is not None and not _is_small_float(v)]
     return [_spread(state, node, v, shape, axis, block) for v in given]
 
 
-def _is_float8(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.name.lower() in FLOAT8
+def _is_small_float(value: ir.Value) -> bool:
+    """Whether it is a zero point that is 0 by definition; a scale is a power of two, or 16 bits wide."""
+    name = value.dtype.name if value.dtype is not None else ""
+    return name.startswith(("FLOAT8E4", "FLOAT8E5", "FLOAT4"))
 
 
 def _spread(
