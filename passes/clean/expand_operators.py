@@ -22,6 +22,7 @@ from ..shapes import infer_shapes
 __all__ = ["ExpandOperators"]
 
 _DOMAIN = "gossamer.definition"
+_PREVIEW = ("ai.onnx.preview", "ai.onnx.preview.training")
 _ROUNDS = 4
 """Definitions that use defined operators are expanded too; in ONNX they nest two deep."""
 
@@ -49,14 +50,17 @@ class ExpandOperators(Pass):
 
 
 def _is_wanted(node: ir.Node) -> bool:
-    return node.domain in ("", "ai.onnx") and not has_rule(node)
+    if node.domain in ("", "ai.onnx"):
+        return not has_rule(node)
+    return node.domain in _PREVIEW
 
 
 def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
     """Make the node a call of a function of its own, if ONNX defines it."""
     version = model.opset_imports[""]
+    domain = node.domain.removeprefix("ai.onnx") and node.domain
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, "")
+        schema = onnx.defs.get_schema(node.op_type, model.opset_imports.get(domain, 1), domain)
     except onnx.defs.SchemaError:
         return False
     body = defined_body(node, version) or _definition(schema, node, version)
@@ -106,8 +110,8 @@ def _definition(schema: onnx.defs.OpSchema, node: ir.Node, version: int) -> onnx
 
 def _changed_since(body: onnx.FunctionProto, version: int) -> str | None:
     """An operator of the body whose later form lacks inputs or attributes that the body gives it."""
-    own = next(entry.version for entry in body.opset_import if entry.domain == "")
-    for node in body.node:
+    own = next((entry.version for entry in body.opset_import if not entry.domain), version)
+    for node in (n for n in body.node if not n.domain):
         old, new = (onnx.defs.get_schema(node.op_type, v, "") for v in (own, version))
         given = range(min(len(node.input), len(old.inputs)))
         names = [[s.inputs[i].name if i < len(s.inputs) else "" for i in given] for s in (old, new)]

@@ -22,9 +22,10 @@ Define = Callable[["Body", ir.Node], Sequence[str] | None]
 
 
 class Body:
-    """The nodes of a definition, in order; values are their names."""
+    """The nodes of a definition, in order; values are their names. `version` is the model's opset."""
 
-    def __init__(self, node: ir.Node) -> None:
+    def __init__(self, node: ir.Node, version: int) -> None:
+        self.version = version
         self.inputs = [f"x{i}" if value is not None else "" for i, value in enumerate(node.inputs)]
         self.nodes: list[onnx.NodeProto] = []
 
@@ -39,15 +40,19 @@ class Body:
         tensor = numpy_helper.from_array(np.asarray(values, dtype))
         return str(self.op("Constant", value=tensor))
 
+    def like(self, value: float, other: str) -> str:
+        """A number in the type of another value."""
+        return str(self.op("CastLike", self.constant(value, np.float32), other))
+
     def shape_of(self, value: str, axes: Sequence[int]) -> str:
         """The sizes of these axes, as a vector."""
         return str(self.op("Gather", self.op("Shape", value), self.constant(list(axes))))
 
-    def finished(self, name: str, outputs: Sequence[str], version: int) -> onnx.FunctionProto:
+    def finished(self, name: str, outputs: Sequence[str]) -> onnx.FunctionProto:
         """The function; a result that is an input is passed through."""
         results = [self.op("Identity", value) if value in self.inputs else value for value in outputs]
         inputs = [value or f"absent{i}" for i, value in enumerate(self.inputs)]
-        opsets = [helper.make_opsetid("", version)]
+        opsets = [helper.make_opsetid("", self.version)]
         return helper.make_function("gossamer", name, inputs, results, self.nodes, opsets)
 
 
@@ -56,9 +61,9 @@ def defined_body(node: ir.Node, version: int) -> onnx.FunctionProto | None:
     define = _definitions().get(node.op_type)
     if define is None or version < OLDEST_OPSET:
         return None
-    body = Body(node)
+    body = Body(node, version)
     outputs = define(body, node)
-    return None if outputs is None else body.finished(node.op_type, outputs, version)
+    return None if outputs is None else body.finished(node.op_type, outputs)
 
 
 @cache

@@ -23,6 +23,7 @@ from ..feature_major import new_feature_major
 from ..integer_mean import integer_mean
 from ..registry import lowers
 from ..state import Lowering
+from ..variants import is_float32, uses_more_outputs
 from .movement import constant_input, reshaped, source_of
 
 # how each operator is a fold with something before and after
@@ -114,7 +115,7 @@ def lower_global_pool(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], result or reduced(state, source, axes, operator))
 
 
-@lowers("Softmax", "LogSoftmax")
+@lowers("Softmax", "LogSoftmax", takes=is_float32)
 def lower_softmax(state: Lowering, node: ir.Node) -> None:
     """Over one axis (opset 13 and later; older models are upgraded before)."""
     source = source_of(state, node)
@@ -130,7 +131,7 @@ def _require_float32(node: ir.Node, source: Lazy) -> None:
         raise UnsupportedError("only float32", where=describe(node), got=source.dtype)
 
 
-@lowers("LayerNormalization")
+@lowers("LayerNormalization", takes=lambda node: is_float32(node) and not uses_more_outputs(node))
 def lower_layer_normalization(state: Lowering, node: ir.Node) -> None:
     """y = (x - mean) / √(variance + ε) · scale + bias over the axes from `axis` on."""
     source = state.tensor(source_of(state, node))
@@ -206,6 +207,11 @@ def _scaled(state: Lowering, value: Lazy, scale: Lazy, bias: Lazy | None) -> Laz
     return value if bias is None else state.elementwise("Add", [value, bias], "float32")
 
 
+def _has_constant_statistics(node: ir.Node) -> bool:
+    constant = all(value is not None and value.const_value is not None for value in node.inputs[1:])
+    return constant and is_float32(node) and not flag(node, "training_mode")
+
+
 @lowers("InstanceNormalization")
 def lower_instance_normalization(state: Lowering, node: ir.Node) -> None:
     """Every plane normalised by itself, then scaled for each channel."""
@@ -219,7 +225,7 @@ def lower_instance_normalization(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], _scaled(state, normal, scale, bias))
 
 
-@lowers("BatchNormalization")
+@lowers("BatchNormalization", takes=_has_constant_statistics)
 def lower_batch_normalization(state: Lowering, node: ir.Node) -> None:
     """What folding left: y = x · (scale / √(variance + ε)) + (bias - mean · …), from constants."""
     source = source_of(state, node)
