@@ -15,7 +15,9 @@ from tvm.sym import Analyzer, detect_linear_equation
 
 from ..dims import Size
 from .builder import Builder, constant, int32
+from .iota import Iota
 from .lazy import Lazy, Moved, Scope
+from .size_values import SizeValues
 from .tensor import Tensor
 
 __all__ = ["Probe", "merge_axes", "unmerge"]
@@ -73,7 +75,7 @@ def merge_axes(
 
 
 def _conditional(value: Lazy) -> bool:
-    own = isinstance(value, Moved) and value.conditional
+    own = isinstance(value, Moved | SizeValues | Iota) and value.conditional
     return own or any(_conditional(part) for part in value.parts())
 
 

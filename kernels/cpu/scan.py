@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..dims import Dim
 from .builder import VECTORIZED, Builder, Pointer, constant, int32
 from .kernel import Kernel
 from .lazy import Lazy, Leaf, Scope, leaves, sharing
@@ -44,10 +45,13 @@ class RunningSum(Kernel):
         full, tail = divmod(inner, b.isa.lanes)
         scope = Scope(b, pointers)
         with b.split(outer) as row:
-            if full:
+            if full != 0:
                 with b.loop(full) as v:
                     self._lanes(scope, row, v * b.isa.lanes, b.isa.lanes)
-            if tail:
+            if isinstance(tail, Dim):
+                with b.loop(tail, full * b.isa.lanes) as column:
+                    self._lanes(scope, row, column, 1)
+            elif tail:
                 self._lanes(scope, row, int32(full * b.isa.lanes), tail)
 
     def _lanes(self, scope: Scope, row: Any, start: Any, lanes: int) -> None:
@@ -56,7 +60,7 @@ class RunningSum(Kernel):
         total = b.stack(dtype, lanes)
         b.store(total, 0, constant(0, dtype, lanes))
         with b.loop(n) as step, b.loop(lanes, kind=VECTORIZED) as lane:
-            at = (n - 1) - step if self.reverse else step
+            at = int32(n - 1) - step if self.reverse else step
             index = self._index(row, at, lane + start)
             place = b.simplify(Leaf(self.out).offset(index))
             target = scope.pointers[id(self.out)]

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ..cpu.lazy import Lazy, Leaf
 from ..cpu.pixel_layout import IMAGE_TYPES, channels_last, pixel_strides, reads_by_pixel
+from ..dims import Size, is_fixed
 from .quantized import Quantized, quantized_of
 from .rounding_behind import RoundingBehind, rounding_behind
 from .state import Lowering
@@ -19,15 +20,19 @@ __all__ = ["integer_concat", "joined"]
 def joined(state: Lowering, parts: Sequence[Lazy], axis: int, name: str) -> Lazy:
     """Every part is written to its place in one tensor; images of bytes lie as most of the parts do."""
     shape = list(parts[0].shape)
+    for part in parts[1:]:
+        for other, size in enumerate(part.shape):
+            if other != axis and not is_fixed(size, shape[other]):
+                shape[other] = state.sizes.equal(size, shape[other], f"Concat {name!r}: sizes differ")
     shape[axis] = sum(p.shape[axis] for p in parts)
     by_pixel = sum(prod(p.shape) for p in parts if _lies_by_pixel(state, p))
-    strides = pixel_strides(tuple(shape)) if 2 * by_pixel > prod(shape) else None
+    strides = pixel_strides(tuple(shape)) if by_pixel != 0 and 2 * by_pixel > prod(shape) else None
     out = state.new_tensor(name, parts[0].dtype, shape, strides)
-    start = 0
+    start: Size = 0
     for part in parts:
-        if prod(part.shape):
+        if prod(part.shape) != 0:
             state.compute(part, out.view(part.shape, out.strides, start * out.strides[axis]))
-        start += part.shape[axis]
+        start = start + part.shape[axis]
     return Leaf(out)
 
 

@@ -22,6 +22,7 @@ from .ledger import ledger_of
 from .limits import check_arena, check_tensors, named_failures
 from .memory import plan_memory
 from .registry import rule_for
+from .shape_values import computed_shapes
 from .state import Encoded, Lowering, dtype_name, static_shape
 from .steps import layer_names
 from .tables import describe_table, make_table, tensor_info
@@ -122,7 +123,7 @@ def _lower_node(state: Lowering, node: ir.Node) -> None:
         raise UnsupportedError(
             "no kernel for this operator", where=describe(node), advice="see docs/models.md"
         )
-    if _fold_constant(state, node):
+    if _fold_constant(state, node) or computed_shapes(state, node):
         return
     rule(state, node)
 

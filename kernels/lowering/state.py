@@ -18,6 +18,7 @@ from ..cpu.pixel_layout import IMAGE_TYPES, pixel_strides, reads_by_pixel
 from ..cpu.tensor import ITEM_BYTES, Tensor, contiguous
 from ..dims import Size, fits, is_fixed
 from ..program import LayerInfo
+from .shape_values import Known, as_lazy, known_of, plain_array
 from .sizes import Sizes
 from .steps import Origins
 from .tree import Step
@@ -106,6 +107,7 @@ class Lowering:
     pool: WeightPool = field(default_factory=WeightPool)
     values: dict[ir.Value, Lazy] = field(default_factory=dict)
     arrays: dict[ir.Value, np.ndarray] = field(default_factory=dict)
+    known: dict[ir.Value, Known] = field(default_factory=dict)  # values computed from shapes
     steps: list[Step] = field(default_factory=list)
     origins: Origins = field(default_factory=Origins)  # of the kernels in `steps`
     absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel
@@ -137,8 +139,24 @@ class Lowering:
         """The value's array when it is known at compile time."""
         return None if value is None else self.arrays.get(value)
 
+    def learn(self, value: ir.Value, known: Known) -> None:
+        """States that a value is a tensor of sizes; of plain numbers, it is a constant."""
+        self.known[value] = known
+        array = plain_array(known)
+        if array is not None:
+            self.arrays[value] = array
+
+    def integers(self, value: ir.Value | None) -> tuple[Size, ...] | None:
+        """The elements of a tensor of sizes, where they are known when the model is compiled or opened."""
+        known = known_of(self, value)
+        if known is None or known.is_float:
+            return None
+        return tuple(known.values.reshape(-1).tolist())
+
     def lazy(self, value: ir.Value) -> Lazy:
         """The value as an expression; constants of one element become literals."""
+        if value not in self.values and value not in self.arrays and value in self.known:
+            self.values[value] = as_lazy(self.known[value])
         if value not in self.values:
             array = self.arrays[value]
             if array.size == 1:

@@ -9,11 +9,14 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import UnsupportedError
 
+from ...cpu.iota import Iota
 from ...cpu.lazy import Fill
+from ...dims import Size, is_fixed, larger
 from ..attributes import describe, integer
 from ..registry import lowers
-from ..state import Lowering, dtype_name, static_shape
-from .movement import constant_input, source_of
+from ..shape_values import Known, sizes_array
+from ..state import Lowering, dtype_name
+from .movement import constant_input, reshaped, sizes_input, source_of
 
 
 @lowers("Constant")
@@ -27,46 +30,68 @@ def lower_constant(state: Lowering, node: ir.Node) -> None:
 
 @lowers("Shape")
 def lower_shape(state: Lowering, node: ir.Node) -> None:
-    """The input's extents (a part of them since opset 15), known at compile time."""
-    shape = source_of(state, node).shape
+    """The input's extents (a part of them since opset 15)."""
     end = node.attributes.get("end")
-    part = shape[slice(integer(node, "start", 0), None if end is None else end.as_int())]
-    state.arrays[node.outputs[0]] = np.array(part, np.int64)
+    part = _shape_of(state, node)[slice(integer(node, "start", 0), None if end is None else end.as_int())]
+    state.learn(node.outputs[0], Known("int64", sizes_array(part)))
 
 
 @lowers("Size")
 def lower_size(state: Lowering, node: ir.Node) -> None:
     """How many elements the input has."""
-    state.arrays[node.outputs[0]] = np.array(prod(source_of(state, node).shape), np.int64)
+    state.learn(node.outputs[0], Known("int64", sizes_array([prod(_shape_of(state, node))], ())))
+
+
+def _shape_of(state: Lowering, node: ir.Node) -> tuple[Size, ...]:
+    known = state.known.get(node.inputs[0]) if node.inputs[0] is not None else None
+    return source_of(state, node).shape if known is None else known.values.shape
 
 
 @lowers("ConstantOfShape")
 def lower_constant_of_shape(state: Lowering, node: ir.Node) -> None:
-    """One value everywhere; the shape must be constant."""
-    shape = constant_input(state, node, 0, "the shape")
-    assert shape is not None
+    """One value everywhere, under a shape that is known."""
+    shape = sizes_input(state, node, 0, "the shape")
+    for size in shape:
+        state.sizes.not_negative(size, f"{describe(node)}: a size is negative")
     attribute = node.attributes.get("value")
     value = np.zeros(1, np.float32) if attribute is None else attribute.as_tensor().numpy()
-    state.values[node.outputs[0]] = Fill(
-        value.reshape(-1)[0].item(), str(value.dtype), tuple(int(n) for n in shape)
-    )
+    state.values[node.outputs[0]] = Fill(value.reshape(-1)[0].item(), str(value.dtype), shape)
 
 
 @lowers("Range")
 def lower_range(state: Lowering, node: ir.Node) -> None:
-    """start, start + delta … below limit, all constant."""
+    """start, start + delta … below limit, all known."""
+    known = [state.integers(value) for value in node.inputs]
+    dtype = dtype_name(node.outputs[0], describe(node))
+    if all(sizes is not None for sizes in known) and any(not is_fixed(*sizes) for sizes in known if sizes):
+        start, limit, delta = (sizes[0] for sizes in known if sizes is not None)
+        state.define(node.outputs[0], Iota(start, delta, counted(start, limit, delta), dtype))
+        return
     bounds = [constant_input(state, node, i, "a bound") for i in range(3)]
-    start, limit, delta = (b.reshape(-1)[0] for b in bounds if b is not None)
-    count = max(0, int(np.ceil((limit - start) / delta)))
-    state.arrays[node.outputs[0]] = (start + np.arange(count) * delta).astype(start.dtype)
+    first, last, step = (b.reshape(-1)[0] for b in bounds if b is not None)
+    count = max(0, int(np.ceil((last - first) / step)))
+    state.arrays[node.outputs[0]] = (first + np.arange(count) * step).astype(first.dtype)
+
+
+def counted(start: Size, limit: Size, delta: Size) -> Size:
+    """How many numbers there are from `start` to before `limit`."""
+    if delta == 1:
+        return larger(0, limit - start)
+    return larger(0, -1 * ((start - limit) // delta))
 
 
 @lowers("EyeLike")
 def lower_eye(state: Lowering, node: ir.Node) -> None:
     """Ones on a diagonal of a matrix as large as the input."""
-    shape = static_shape(node.outputs[0], describe(node))
+    rows, columns = source_of(state, node).shape
     dtype = dtype_name(node.outputs[0], describe(node))
-    state.arrays[node.outputs[0]] = np.eye(shape[0], shape[1], integer(node, "k", 0), dtype=dtype)
+    offset = integer(node, "k", 0)
+    if isinstance(rows, int) and isinstance(columns, int):
+        state.arrays[node.outputs[0]] = np.eye(rows, columns, offset, dtype=dtype)
+        return
+    down = reshaped(state, Iota(offset, 1, rows, "int32"), (rows, 1))
+    hot = state.elementwise("Equal", [down, Iota(0, 1, columns, "int32")], "bool")
+    state.define(node.outputs[0], state.elementwise("Cast", [hot], dtype))
 
 
 @lowers("NonZero")

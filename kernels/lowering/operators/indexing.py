@@ -15,10 +15,11 @@ from ...cpu.lazy import Lazy, Leaf
 from ...cpu.scan import RunningSum
 from ...cpu.scatter import Scatter, safe_index
 from ...cpu.topk import TopK
+from ...dims import Size, fixed, larger
 from ..attributes import describe, flag, integer, text
 from ..registry import lowers
-from ..state import Lowering, static_shape
-from .movement import constant_input, source_of
+from ..state import Lowering
+from .movement import constant_input, sizes_input, source_of
 
 
 @lowers("GatherND")
@@ -26,7 +27,7 @@ def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
     """Slices of `data` at coordinates; those outside are moved inside, never read beyond."""
     data, indices = source_of(state, node, 0), source_of(state, node, 1)
     batch = integer(node, "batch_dims", 0)
-    depth, lead = indices.shape[-1], len(indices.shape) - 1
+    depth, lead = fixed(indices.shape[-1], describe(node)), len(indices.shape) - 1
     shape = (*indices.shape[:-1], *data.shape[batch + depth :])
     _require_elements(node, data, shape)
 
@@ -40,7 +41,7 @@ def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather-nd", batch, depth))
 
 
-def _require_elements(node: ir.Node, data: Lazy, shape: tuple[int, ...]) -> None:
+def _require_elements(node: ir.Node, data: Lazy, shape: tuple[Size, ...]) -> None:
     if 0 in data.shape and 0 not in shape:
         raise UnsupportedError("there is nothing to choose from", where=describe(node), got=list(data.shape))
 
@@ -63,13 +64,14 @@ def lower_scatter(state: Lowering, node: ir.Node) -> None:
 def lower_one_hot(state: Lowering, node: ir.Node) -> None:
     """The on-value where an index (negative ones count from the end) names the position."""
     indices, values = source_of(state, node, 0), source_of(state, node, 2)
-    shape = static_shape(node.outputs[0], describe(node))
-    axis = integer(node, "axis", -1) % len(shape)
-    depth = shape[axis]
+    (depth,) = sizes_input(state, node, 1, "the depth")
+    rank = len(indices.shape) + 1
+    axis = integer(node, "axis", -1) % rank
+    shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
         hot = tir.Cast("int32", sources[1].at(scope, [*index[:axis], *index[axis + 1 :]]))
-        hot = tir.Select(hot < 0, hot + depth, hot)
+        hot = tir.Select(hot < 0, hot + int32(depth), hot)
         off, on = (sources[0].at(scope, [int32(i)]) for i in range(2))
         return tir.Select(tir.EQ(hot, index[axis]), on, off)
 
@@ -94,9 +96,11 @@ def lower_running_sum(state: Lowering, node: ir.Node) -> None:
 def lower_triangle(state: Lowering, node: ir.Node) -> None:
     """The upper or lower triangle of matrices, zero elsewhere; the diagonal must be constant."""
     source = source_of(state, node)
-    given = constant_input(state, node, 1, "the diagonal")
-    limit = max(source.shape[-2:]) + 1
-    diagonal = 0 if given is None else max(-limit, min(limit, int(given.reshape(-1)[0])))
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    diagonal: Size = 0 if given is None else sizes_input(state, node, 1, "the diagonal")[0]
+    limit = larger(*source.shape[-2:]) + 1
+    if isinstance(diagonal, int) and isinstance(limit, int):
+        diagonal = max(-limit, min(limit, diagonal))
     upper = flag(node, "upper", default=True)
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
@@ -115,12 +119,10 @@ def lower_top(state: Lowering, node: ir.Node) -> None:
     """The k best along an axis, always sorted; k must be constant."""
     source = Leaf(state.tensor(source_of(state, node)))
     axis = integer(node, "axis", -1) % len(source.shape)
-    k = constant_input(state, node, 1, "k")
-    count = integer(node, "k", 1) if k is None else int(k.reshape(-1)[0])
-    if count > source.shape[axis]:
-        raise UnsupportedError(
-            "k exceeds the axis", where=describe(node), expected=f"at most {source.shape[axis]}", got=count
-        )
+    count: Size = integer(node, "k", 1)
+    if len(node.inputs) > 1:
+        (count,) = sizes_input(state, node, 1, "k")
+    state.sizes.limit(count, source.shape[axis], f"{describe(node)}: k exceeds the axis")
     shape = (*source.shape[:axis], count, *source.shape[axis + 1 :])
     values = state.new_tensor(f"{node.name}.values", source.dtype, shape)
     places = state.new_tensor(f"{node.name}.places", "int64", shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,19 @@ from tvm import tirx as tir
 
 from gossamer.runtime.errors import UnsupportedError
 
-from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import int32
-from ...cpu.lazy import Fill, Lazy, Leaf, broadcast_index, broadcast_shapes
-from ...cpu.pixel_layout import channels_last
+from ...cpu.lazy import Fill, Lazy, broadcast_index
 from ...cpu.scatter import safe_index
-from ...cpu.tensor import contiguous
+from ...dims import Size
 from ..attributes import describe, integer, integers, text
 from ..joining import integer_concat, joined
+from ..padding import padded
 from ..registry import lowers
-from ..state import Lowering, static_shape
+from ..reshaping import new_shape, reshaped
+from ..slicing import Part, slice_parts, sliced
+from ..state import Lowering
+
+__all__ = ["constant_input", "padded", "reshaped", "sizes_input", "sliced", "source_of", "transposed"]
 
 
 def source_of(state: Lowering, node: ir.Node, position: int = 0) -> Lazy:
@@ -40,6 +44,17 @@ def constant_input(state: Lowering, node: ir.Node, position: int, what: str) -> 
     return array
 
 
+def sizes_input(state: Lowering, node: ir.Node, position: int, what: str) -> tuple[Size, ...]:
+    """An input whose elements are sizes, known when the model is compiled or opened."""
+    value = node.inputs[position] if len(node.inputs) > position else None
+    sizes = state.integers(value)
+    if sizes is None:
+        advice = "make it constant, or compute it from shapes of inputs"
+        got = None if value is None else value.name
+        raise UnsupportedError(f"{what} must be known", where=describe(node), got=got, advice=advice)
+    return sizes
+
+
 @lowers("Identity", "Dropout")
 def lower_identity(state: Lowering, node: ir.Node) -> None:
     """The input itself (Dropout does nothing at inference)."""
@@ -49,61 +64,8 @@ def lower_identity(state: Lowering, node: ir.Node) -> None:
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def lower_reshape(state: Lowering, node: ir.Node) -> None:
     """The same elements under another shape: a view of contiguous memory, else index arithmetic."""
-    shape = static_shape(node.outputs[0], describe(node))
-    state.define(node.outputs[0], reshaped(state, source_of(state, node), shape))
-
-
-def reshaped(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
-    """`source` with its elements in row-major order under `shape`."""
-    if source.shape == shape:
-        return source
-    if isinstance(source, Fill):
-        return Fill(source.value, source.dtype, shape)
-    if isinstance(source, Leaf) and source.tensor.is_contiguous:
-        return Leaf(source.tensor.view(shape, contiguous(shape)))
-    old = source.shape
-    if _only_ones_differ(old, shape):
-        return _with_ones(state, source, shape)
-    if isinstance(source, Leaf) and channels_last(source.tensor):
-        return reshaped(state, Leaf(state.copy(source.tensor)), shape)
-
-    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        flat: Any = int32(0)
-        for i, stride in zip(index, contiguous(shape), strict=True):
-            flat = flat + i * stride
-        place = [
-            tir.floormod(tir.floordiv(flat, int32(s)), int32(n))
-            for n, s in zip(old, contiguous(old), strict=True)
-        ]
-        return sources[0].at(scope, place)
-
-    return state.moved([source], shape, pick, "reshape", old)
-
-
-def _only_ones_differ(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    return [n for n in old if n != 1] == [n for n in new if n != 1]
-
-
-def _with_ones(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
-    """Axes of extent 1 come and go; strides of a tensor in memory just move along."""
-    old = source.shape
-    kept = [a for a, n in enumerate(shape) if n != 1]
-    if isinstance(source, Leaf):
-        own = [s for s, n in zip(source.tensor.strides, old, strict=True) if n != 1]
-        strides = [0] * len(shape)
-        for axis, stride in zip(kept, own, strict=True):
-            strides[axis] = stride
-        inner = 1
-        for axis in reversed(range(len(shape))):
-            strides[axis] = inner if shape[axis] == 1 else strides[axis]
-            inner = strides[axis] * shape[axis]
-        return Leaf(source.tensor.view(shape, tuple(strides)))
-
-    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        values = iter([index[a] for a in kept])
-        return sources[0].at(scope, [int32(0) if n == 1 else next(values) for n in old])
-
-    return state.moved([source], shape, pick, "ones", old)
+    source = source_of(state, node)
+    state.define(node.outputs[0], reshaped(state, source, new_shape(state, node, source.shape)))
 
 
 @lowers("Transpose")
@@ -129,15 +91,13 @@ def transposed(state: Lowering, source: Lazy, perm: tuple[int, ...]) -> Lazy:
 
 @lowers("Expand")
 def lower_expand(state: Lowering, node: ir.Node) -> None:
-    """numpy's broadcast to a constant shape."""
+    """numpy's broadcast to a shape that is known."""
     source = source_of(state, node)
-    target = constant_input(state, node, 1, "the shape")
-    assert target is not None
-    shape = broadcast_shapes([source.shape, tuple(int(n) for n in target)])
+    shape = state.broadcast([source.shape, sizes_input(state, node, 1, "the shape")], describe(node))
     state.define(node.outputs[0], _broadcast(state, source, shape))
 
 
-def _broadcast(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
+def _broadcast(state: Lowering, source: Lazy, shape: tuple[Size, ...]) -> Lazy:
     old = source.shape
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
@@ -150,10 +110,9 @@ def _broadcast(state: Lowering, source: Lazy, shape: tuple[int, ...]) -> Lazy:
 def lower_tile(state: Lowering, node: ir.Node) -> None:
     """Repeats along axes."""
     source = source_of(state, node)
-    repeats = constant_input(state, node, 1, "the repeats")
-    assert repeats is not None
+    repeats = sizes_input(state, node, 1, "the repeats")
     old = source.shape
-    shape = tuple(n * int(r) for n, r in zip(old, repeats, strict=True))
+    shape = tuple(n * r for n, r in zip(old, repeats, strict=True))
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
         return sources[0].at(scope, [tir.floormod(i, int32(n)) for i, n in zip(index, old, strict=True)])
@@ -163,45 +122,9 @@ def lower_tile(state: Lowering, node: ir.Node) -> None:
 
 @lowers("Slice")
 def lower_slice(state: Lowering, node: ir.Node) -> None:
-    """Constant starts, ends, axes and steps (inputs since opset 10, attributes before)."""
+    """Starts, ends, axes and steps are inputs since opset 10, attributes before."""
     source = source_of(state, node)
-    rank = len(source.shape)
-    if "starts" in node.attributes:
-        starts, ends = list(integers(node, "starts", ())), list(integers(node, "ends", ()))
-        axes, steps = list(integers(node, "axes", range(len(starts)))), [1] * len(starts)
-    else:
-        given = [constant_input(state, node, i, "a slice bound") for i in range(1, 5)]
-        assert given[0] is not None
-        assert given[1] is not None
-        starts, ends = given[0].tolist(), given[1].tolist()
-        axes = list(range(len(starts))) if given[2] is None else given[2].tolist()
-        steps = [1] * len(starts) if given[3] is None else given[3].tolist()
-    ranges = [range(n) for n in source.shape]
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n = source.shape[axis % rank]
-        ranges[axis % rank] = range(n)[slice(start, _end(end, n, step), step)]
-    state.define(node.outputs[0], sliced(state, source, ranges))
-
-
-def _end(end: int, extent: int, step: int) -> int | None:
-    """A bound far below zero means "through the first element" when stepping back."""
-    return None if step < 0 and end < -extent else end
-
-
-def sliced(state: Lowering, source: Lazy, ranges: list[range]) -> Lazy:
-    """Elements at `start + i · step` of every axis."""
-    shape = tuple(len(r) for r in ranges)
-    if isinstance(source, Leaf) and all(r.step > 0 for r in ranges):
-        tensor = source.tensor
-        offset = sum(r.start * s for r, s in zip(ranges, tensor.strides, strict=True))
-        strides = tuple(s * r.step for r, s in zip(ranges, tensor.strides, strict=True))
-        return Leaf(tensor.view(shape, strides, offset))
-    steps = tuple((r.start, r.step) for r in ranges)
-
-    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        return sources[0].at(scope, [i * step + start for i, (start, step) in zip(index, steps, strict=True)])
-
-    return state.moved([source], shape, pick, "slice", steps)
+    state.define(node.outputs[0], sliced(state, source, slice_parts(state, node, source.shape)))
 
 
 @lowers("Split")
@@ -209,13 +132,26 @@ def lower_split(state: Lowering, node: ir.Node) -> None:
     """Parts along an axis: each is a slice."""
     source = source_of(state, node)
     axis = integer(node, "axis", 0) % len(source.shape)
-    start = 0
-    for output in node.outputs:
-        size = static_shape(output, describe(node))[axis]
-        ranges = [range(n) for n in source.shape]
-        ranges[axis] = range(start, start + size)
-        state.define(output, sliced(state, source, ranges))
-        start += size
+    start: Size = 0
+    for output, size in zip(node.outputs, _split_sizes(state, node, source.shape[axis]), strict=True):
+        parts = [Part(0, n) for n in source.shape]
+        parts[axis] = Part(start, size)
+        state.define(output, sliced(state, source, parts))
+        start = start + size
+
+
+def _split_sizes(state: Lowering, node: ir.Node, whole: Size) -> list[Size]:
+    """Given by input or attribute, else equal parts of which the last may be smaller."""
+    count = len(node.outputs)
+    given: Sequence[Size] = integers(node, "split", ())
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        given = sizes_input(state, node, 1, "the sizes of parts")
+    if given:
+        state.sizes.equal(sum(given), whole, f"{describe(node)}: the parts' sizes")
+        return list(given)
+    part = -(-whole // count)
+    last = state.sizes.not_negative(whole - part * (count - 1), f"{describe(node)}: too many parts")
+    return [*([part] * (count - 1)), last]
 
 
 @lowers("Concat")
@@ -233,14 +169,11 @@ def lower_pad(state: Lowering, node: ir.Node) -> None:
     """Constant, edge, reflect and wrap padding by constant amounts (negative ones crop)."""
     source = source_of(state, node)
     rank = len(source.shape)
-    pads = list(integers(node, "pads", ()))
-    if not pads:
-        array = constant_input(state, node, 1, "the pads")
-        assert array is not None
-        pads = array.tolist()
+    pads: Sequence[Size] = integers(node, "pads", ()) or sizes_input(state, node, 1, "the pads")
     axes_array = constant_input(state, node, 3, "the axes")
     axes = list(range(rank)) if axes_array is None else [int(a) % rank for a in axes_array]
-    before, after = [0] * rank, [0] * rank
+    before: list[Size] = [0] * rank
+    after: list[Size] = [0] * rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = pads[i], pads[i + len(axes)]
     fill: Lazy = Fill(_pad_value(node), source.dtype)
@@ -252,42 +185,6 @@ def lower_pad(state: Lowering, node: ir.Node) -> None:
 def _pad_value(node: ir.Node) -> float:
     attribute = node.attributes.get("value")
     return 0.0 if attribute is None else attribute.as_float()
-
-
-def padded(state: Lowering, source: Lazy, before: list[int], after: list[int], mode: str, fill: Lazy) -> Lazy:
-    """`source` with margins; outside it every read is moved to a valid place first."""
-    old = source.shape
-    shape = tuple(b + n + a for b, n, a in zip(before, old, after, strict=True))
-
-    def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        place, inside = [], []
-        for i, b, n, m in zip(index, before, old, shape, strict=True):
-            at = i - b if b else i
-            if b <= 0 and m - b <= n:
-                place.append(at)
-                continue
-            inside.append(tir.And(at >= 0, at < n))
-            place.append(_outside(at, n, mode, max(b, 0)))
-        value = sources[0].at(scope, place)
-        if mode != "constant" or not inside:
-            return value
-        condition = inside[0]
-        for more in inside[1:]:
-            condition = tir.And(condition, more)
-        return tir.Select(condition, value, sources[1].at(scope, [int32(0)] * len(sources[1].shape)))
-
-    label = ("pad", tuple(before), tuple(after), mode)
-    return state.moved([source, fill], shape, pick, *label, conditional=True)
-
-
-def _outside(at: Any, extent: int, mode: str, reach: int) -> Any:
-    if mode == "reflect":
-        period = max(1, 2 * (extent - 1))
-        folded = tir.truncmod(at + period * (1 + reach // period), int32(period))
-        return minimum(folded, period - folded)
-    if mode == "wrap":
-        return tir.truncmod(at + extent * (1 + reach // extent), int32(extent))
-    return minimum(maximum(at, int32(0)), int32(extent - 1))
 
 
 @lowers("DepthToSpace")
