@@ -10,6 +10,8 @@ from onnx_ir.passes.common._c_api_utils import call_onnx_api
 
 from gossamer.runtime.errors import ModelError
 
+from .contrib.old_operators import without_old
+
 __all__ = ["check_types"]
 
 _FAILED = re.compile(r"\(op_type:([^,)]*)")
@@ -33,6 +35,7 @@ def check_types(model: ir.Model, where: object) -> None:
 
 def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The large initializers are inputs here, so neither check sees the data of any."""
+    without_old(proto)
     onnx.checker.check_model(proto)
     del proto.graph.value_info[:]
     for output in proto.graph.output:

@@ -171,9 +171,11 @@ class Writer:
         for value in self._constants:
             drop_unused(self.graph, value)
 
-    def give(self, *values: ir.Value) -> None:
-        """The node's outputs become `values`, under their old names; the node goes."""
+    def give(self, *values: ir.Value | None) -> None:
+        """The node's outputs become `values`, under their old names; the node goes. None: nobody reads it."""
         for old, value in zip(self.node.outputs, values, strict=False):
+            if value is None:
+                continue
             new = value
             if new.producer() is None or new.is_graph_output():
                 new = self.add("Identity", [new]) if old.is_graph_output() else new

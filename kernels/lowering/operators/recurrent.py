@@ -11,15 +11,16 @@ from ..attributes import flag
 from ..recurrent_layer import RecurrentNode, lower_recurrent
 from ..registry import lowers
 from ..state import Lowering
+from ..variants import is_wide
 
 
-@lowers("RNN")
+@lowers("RNN", takes=is_wide)
 def lower_rnn(state: Lowering, node: ir.Node) -> None:
     """H = f(X W' + H R' + b)."""
     lower_recurrent(state, RecurrentNode(node, 1, ("Tanh",)), RnnCell, ())
 
 
-@lowers("LSTM")
+@lowers("LSTM", takes=is_wide)
 def lower_lstm(state: Lowering, node: ir.Node) -> None:
     """Gates i, o, f, c; peepholes, and the input gate coupled with the forget gate."""
     peepholes = len(node.inputs) > 7 and node.inputs[7] is not None
@@ -28,7 +29,7 @@ def lower_lstm(state: Lowering, node: ir.Node) -> None:
     lower_recurrent(state, RecurrentNode(node, 4, ("Sigmoid", "Tanh", "Tanh")), make, ("c",))
 
 
-@lowers("GRU")
+@lowers("GRU", takes=is_wide)
 def lower_gru(state: Lowering, node: ir.Node) -> None:
     """Gates z, r, h; the reset gate is applied before or after the recurrent product."""
     before = flag(node, "linear_before_reset")

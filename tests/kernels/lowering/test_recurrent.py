@@ -107,7 +107,7 @@ FUNCTIONS = [
 def test_activations(tmp_path: Path) -> None:
     cases = []
     for name, alpha, beta in FUNCTIONS:
-        given = {} if alpha is None else {"activation_alpha": [alpha]}
+        given: dict[str, Any] = {} if alpha is None else {"activation_alpha": [alpha]}
         given |= {} if beta is None else {"activation_beta": [beta]}
         cases.append(case("RNN", activations=[name], **given))
         cases.append(case("LSTM", activations=["Sigmoid", name, "Tanh"], **given))

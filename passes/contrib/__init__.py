@@ -1,0 +1,1 @@
+"""Operators of onnxruntime's optimiser and its exporters, written as standard operators."""
