@@ -24,6 +24,7 @@ def check_types(model: ir.Model, where: object) -> None:
     Sizes that a file declares for values between nodes and for outputs do not count, as they are often those
     of another batch: where what the nodes give contradicts them, it takes their place.
     """
+    _open_negative(model.graph)
     inferred = onnx.ModelProto()
     try:
         inferred = call_onnx_api(_checked, model)
@@ -48,6 +49,13 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
         if not _inside_definition(str(error), proto):
             raise
         return onnx.ModelProto()
+
+
+def _open_negative(graph: ir.Graph) -> None:
+    """Old exporters write -1 for a size of an input that is not known."""
+    for value in graph.inputs:
+        if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+            value.shape = ir.Shape([None if isinstance(d, int) and d < 0 else d for d in value.shape])
 
 
 def _correct_shapes(graph: ir.Graph, inferred: onnx.GraphProto) -> None:
@@ -80,10 +88,8 @@ def _inside_definition(text: str, proto: onnx.ModelProto) -> bool:
         schema = onnx.defs.get_schema(found[1] if found else "", versions.get("", 1))
     except onnx.defs.SchemaError:
         return False
-    return (
-        bool(schema.has_function or schema.has_context_dependent_function)
-        and text.count("Inference error") > 1
-    )
+    defined = any(getattr(schema, kind) for kind in ("has_function", "has_context_dependent_function"))
+    return defined and text.count("Inference error") > 1
 
 
 def _root_cause(error: BaseException) -> str:

@@ -13,7 +13,11 @@ __all__ = ["contradiction", "infer_shapes", "shape_text", "static_shape"]
 
 
 def infer_shapes(model: ir.Model) -> None:
-    """Fill in types and shapes in place; what cannot be inferred stays as it was."""
+    """Fill in types and shapes in place; what cannot be inferred stays as it was.
+
+    What a file declares of the results of ONNX's operators counts only where inference knows nothing.
+    """
+    declared = _forgotten(model)
     logger = logging.getLogger("onnx_ir.passes.common.shape_inference")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -23,6 +27,31 @@ def infer_shapes(model: ir.Model) -> None:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
     finally:
         logger.setLevel(level)
+        for value, shape in declared.items():
+            value.shape = _merged(value.shape, shape)
+
+
+def _forgotten(model: ir.Model) -> dict[ir.Value, ir.Shape]:
+    """The shapes of all results of ONNX's operators in the main graph, which are taken away."""
+    nodes = [node for node in model.graph if node.domain in ("", "ai.onnx")]
+    shapes = {value: value.shape for node in nodes for value in node.outputs if value.shape is not None}
+    for value in shapes:
+        value.shape = None
+    return shapes
+
+
+def _merged(inferred: ir.Shape | None, declared: ir.Shape) -> ir.Shape:
+    """Sizes and names that inference found, and declared ones where it found none."""
+    if inferred is None:
+        return declared
+    if len(inferred) != len(declared):
+        return inferred
+    return ir.Shape([new if _is_told(new) else old for new, old in zip(inferred, declared, strict=True)])
+
+
+def _is_told(dim: int | ir.SymbolicDim) -> bool:
+    """Whether a size is a number, or a name that is not inference's own for what it does not know."""
+    return isinstance(dim, int) or (dim.value is not None and not dim.value.startswith("unk__"))
 
 
 def contradiction(model: ir.Model) -> str:

@@ -90,15 +90,35 @@ def _fold(operation: Callable[[Any, Any], Any]) -> Function:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    return tir.Div(a, b) if _is_float(a) else tir.truncdiv(a, b)
+    """Of integers: 0 where the divisor is 0; the least one over -1 wraps around. Neither traps."""
+    if _is_float(a):
+        return tir.Div(a, b)
+    quotient = tir.truncdiv(a, _safe_divisor(b))
+    if not _is_signed(a):
+        return tir.Select(tir.EQ(b, _like(0, b)), _like(0, a), quotient)
+    quotient = tir.Select(tir.EQ(b, _like(-1, b)), _like(0, a) - a, quotient)
+    return tir.Select(tir.EQ(b, _like(0, b)), _like(0, a), quotient)
+
+
+def _safe_divisor(b: Any) -> Any:
+    """1 instead of 0, and of -1, whose quotient may not fit."""
+    unsafe = tir.EQ(b, _like(0, b))
+    if _is_signed(b):
+        unsafe = tir.Or(unsafe, tir.EQ(b, _like(-1, b)))
+    return tir.Select(unsafe, _like(1, b), b)
+
+
+def _is_signed(x: Any) -> bool:
+    return not scalar_type(x).startswith("u")
 
 
 def _mod(b_: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     a, b = _match(values)
     if _is_float(a):
-        return a - tir.trunc(a / b) * b
-    rest = b_.hold(tir.truncmod(a, b))
-    if options.get("fmod") or scalar_type(a).startswith("u"):
+        rest = b_.hold(a - tir.trunc(a / b) * b)
+    else:
+        rest = b_.hold(tir.truncmod(a, _safe_divisor(b)))
+    if options.get("fmod") or not _is_signed(a):
         return rest
     other_sign = tir.NE(tir.Select(rest < _like(0, a), _like(1, a), _like(0, a)),
                         tir.Select(b < _like(0, a), _like(1, a), _like(0, a)))  # fmt: skip

@@ -18,6 +18,8 @@ import tvm
 from tvm import ir
 from tvm import tirx as tir
 
+from gossamer.runtime.errors import GossamerError, UnsupportedError
+
 from ..cpu.builder import int32, symbols_used
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
@@ -59,12 +61,29 @@ def build_module(
             name = ir.GlobalVar(f"{symbol}_k{len(names)}_{kernel.family.replace('-', '_')}")
             names[kernel.key] = name
             # a symbol of its own keeps LLVM from inlining all kernels into one huge, slow function
-            functions[name] = as_c_function(kernel.build(isa), name.name_hint)
+            functions[name] = as_c_function(_built(kernel, isa), name.name_hint)
     symbols = {key: symbols_used(functions[name]) for key, name in names.items()}
     entry = _Entry(io_types, layout, names, symbols, isa)
     calls = [statement for step in steps for statement in entry.statements(step)]
     functions[ir.GlobalVar(symbol)] = entry.finish(symbol, calls)
     return tvm.IRModule(functions)
+
+
+def _built(kernel: Kernel, isa: Isa) -> Any:
+    """The kernel's code; what it did not foresee is refused by the name of the tensor it writes."""
+    try:
+        return kernel.build(isa)
+    except (GossamerError, MemoryError):
+        raise
+    except Exception as error:
+        # The libraries below raise errors of their own for what they cannot express.
+        written = ", ".join(repr(tensor.name) for tensor in kernel.writes())
+        raise UnsupportedError(
+            "the compiler cannot take this kernel",
+            where=f"{kernel.family} kernel that writes {written}",
+            got=f"{type(error).__name__}: {error}",
+            advice="please report it",
+        ) from error
 
 
 class _Entry:
@@ -155,7 +174,8 @@ class _Entry:
 
     def finish(self, symbol: str, calls: list[Any]) -> Any:
         params = [*self.io, self.weights, self.arena, self.thread, self.threads, self.sync]
-        body = tir.SeqStmt([*self._open_table(), *calls, *self._measured(), tir.Return(int32(0))])
+        statements = [*self._open_table(), *calls, *self._measured(), tir.Return(int32(0))]
+        body = tir.SeqStmt(statements) if len(statements) > 1 else statements[0]
         function = tir.PrimFunc(params, body, ret_type=ir.PrimType("int32"))
         return as_c_function(function, symbol)
 

@@ -22,7 +22,7 @@ def joined(state: Lowering, parts: Sequence[Lazy], axis: int, name: str) -> Lazy
     shape = list(parts[0].shape)
     for part in parts[1:]:
         for other, size in enumerate(part.shape):
-            if other != axis and not is_fixed(size, shape[other]):
+            if other != axis and size != shape[other]:
                 shape[other] = state.sizes.equal(size, shape[other], f"Concat {name!r}: sizes differ")
     shape[axis] = sum(p.shape[axis] for p in parts)
     by_pixel = sum(prod(p.shape) for p in parts if _lies_by_pixel(state, p))

@@ -32,6 +32,13 @@ __all__ = ["Lowering", "dtype_name", "filled_shape", "static_shape"]
 _CHEAP = 2  # operations per element that are computed again rather than stored
 
 
+def _unknown(value: ir.Value) -> UnsupportedError:
+    """The error for a value that no rule defined."""
+    node = value.producer()
+    where = f"{node.op_type} node {node.name!r}" if node is not None else None
+    return UnsupportedError("this output of the operator has no kernel", where=where, got=value.name)
+
+
 def dtype_name(value: ir.Value, where: str) -> str:
     """numpy's name of a value's element type."""
     if value.dtype is None:
@@ -157,6 +164,8 @@ class Lowering:
         """The value as an expression; constants of one element become literals."""
         if value not in self.values and value not in self.arrays and value in self.known:
             self.values[value] = as_lazy(self.known[value])
+        if value not in self.values and value not in self.arrays:
+            raise _unknown(value)
         if value not in self.values:
             array = self.arrays[value]
             if array.size == 1:
@@ -182,6 +191,8 @@ class Lowering:
         """Appends the kernel that writes the value to `out`."""
         from .computing import kernel_for  # it stores operands of its kernels, by this module
 
+        if 0 in out.shape:
+            return
         self.steps.append(kernel_for(self, value, out))
 
     def dense(self, value: Lazy, name: str = "t") -> Tensor:

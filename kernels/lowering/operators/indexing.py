@@ -7,7 +7,7 @@ from typing import Any
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.runtime.errors import UnsupportedError
+from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ...cpu.builder import constant, int32
 from ...cpu.elementwise import Elementwise
@@ -52,6 +52,7 @@ def lower_scatter(state: Lowering, node: ir.Node) -> None:
     data, indices, updates = (source_of(state, node, i) for i in range(3))
     out = state.new_tensor(node.name or "scatter", data.dtype, data.shape)
     _require_elements(node, data, updates.shape)
+    _check_updates(state, node, data, indices, updates)
     state.steps.append(Elementwise(data, out))
     axis = None if node.op_type == "ScatterND" else integer(node, "axis", 0) % max(1, len(data.shape))
     operation = text(node, "reduction", "none")
@@ -129,3 +130,27 @@ def lower_top(state: Lowering, node: ir.Node) -> None:
     state.steps.append(TopK(source, axis, flag(node, "largest", default=True), values, places))
     for output, tensor in zip(node.outputs, (values, places), strict=False):
         state.define(output, Leaf(tensor))
+
+
+def _check_updates(state: Lowering, node: ir.Node, data: Lazy, indices: Lazy, updates: Lazy) -> None:
+    """Every element of the updates has its index, and a place of the data's rank."""
+    expected: tuple[Any, ...] = indices.shape
+    if node.op_type == "ScatterND":
+        depth = indices.shape[-1] if indices.shape else 0
+        if not isinstance(depth, int) or not 0 < depth <= len(data.shape):
+            expected_depth = f"1..{len(data.shape)} coordinates"
+            raise ModelError(
+                "indices have a wrong shape", where=describe(node), expected=expected_depth, got=depth
+            )
+        expected = (*indices.shape[:-1], *data.shape[depth:])
+    elif len(indices.shape) != len(data.shape):
+        raise ModelError("indices have another rank than the data", where=describe(node))
+    if len(updates.shape) != len(expected):
+        raise ModelError(
+            "updates have another rank than their indices",
+            where=describe(node),
+            expected=len(expected),
+            got=len(updates.shape),
+        )
+    for given, wanted in zip(updates.shape, expected, strict=True):
+        state.sizes.equal(given, wanted, f"{describe(node)}: the updates' sizes are not those of the indices")

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from tvm import tirx as tir
 
-from gossamer.runtime.errors import UnsupportedError
+from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ...cpu.builder import int32
 from ...cpu.lazy import Fill, Lazy, broadcast_index
@@ -213,14 +213,18 @@ def lower_space_to_depth(state: Lowering, node: ir.Node) -> None:
     source = source_of(state, node)
     n, c, h, w = source.shape
     b = integer(node, "blocksize", 1)
+    column_first = text(node, "mode", "DCR") == "CRD"
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
-        block = tir.floordiv(index[1], int32(c))
+        inner = int32(b * b) if column_first else int32(c)
+        first, second = tir.floordiv(index[1], inner), tir.floormod(index[1], inner)
+        channel, block = (first, second) if column_first else (second, first)
         y = index[2] * b + tir.floordiv(block, int32(b))
         x = index[3] * b + tir.floormod(block, int32(b))
-        return sources[0].at(scope, [index[0], tir.floormod(index[1], int32(c)), y, x])
+        return sources[0].at(scope, [index[0], channel, y, x])
 
-    state.define(node.outputs[0], state.moved([source], (n, c * b * b, h // b, w // b), pick, "s2d", b))
+    shape = (n, c * b * b, h // b, w // b)
+    state.define(node.outputs[0], state.moved([source], shape, pick, "s2d", b, column_first))
 
 
 @lowers("Gather")
@@ -244,6 +248,13 @@ def lower_gather_elements(state: Lowering, node: ir.Node) -> None:
     data, indices = source_of(state, node, 0), source_of(state, node, 1)
     axis = integer(node, "axis", 0) % len(data.shape)
     extent = data.shape[axis]
+    if len(indices.shape) != len(data.shape):
+        raise ModelError(
+            "indices have another rank than the data",
+            where=describe(node),
+            expected=len(data.shape),
+            got=len(indices.shape),
+        )
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
         at = safe_index(sources[1].at(scope, index), extent)
