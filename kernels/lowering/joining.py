@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ..cpu.lazy import Lazy, Leaf
 from ..cpu.pixel_layout import IMAGE_TYPES, channels_last, pixel_strides, reads_by_pixel
-from ..dims import Size, is_fixed
+from ..dims import Size
 from .quantized import Quantized, quantized_of
 from .rounding_behind import RoundingBehind, rounding_behind
 from .state import Lowering
