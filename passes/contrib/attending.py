@@ -13,9 +13,18 @@ import onnx_ir as ir
 
 from .expansion import Expansion, Refused
 
-__all__ = ["Heads", "attend", "causal", "joined_heads", "padding_mask", "split_heads"]
+__all__ = [
+    "LOWEST",
+    "Heads",
+    "attend",
+    "causal",
+    "hidden_where",
+    "joined_heads",
+    "padding_mask",
+    "split_heads",
+]
 
-_LOWEST = float(np.finfo(np.float32).min)
+LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def causal(w: Expansion, queries: ir.Value, keys: ir.Value) -> ir.Value:
     row = w.op("Add", w.op("Range", zero, size, one), w.op("Sub", total, size))
     column = w.op("Range", zero, total, one)
     later = w.op("Greater", w.op("Unsqueeze", column, w.integers(0)), w.op("Unsqueeze", row, w.integers(1)))
-    return hidden_where(w, later, _LOWEST)
+    return hidden_where(w, later, LOWEST)
 
 
 def hidden_where(w: Expansion, condition: ir.Value, filled: float) -> ir.Value:

@@ -162,7 +162,30 @@ ROTARY = [
         {"num_heads": 2, "rotary_embedding_dim": 4},
     ),
 ]
-ALL = [*GELU, *PRODUCTS, *CONVOLUTIONS, *NORMS, *OTHERS, *ATTENTION, *MULTI_HEAD, *ROTARY]
+BIG_COS, BIG_SIN = np.cos(normal(16, 8)), np.sin(normal(16, 8))
+
+
+def grouped(steps: int, past: int, total: int, *, batch: int = 2, buffer: int = 0, **attributes: Any) -> Case:
+    """4 heads on 2 of keys and values, `past` of them kept in a buffer of `buffer` or in one that grows."""
+    seqlens = ints(*[total - 1] * batch, kind=np.int32)
+    kept = [normal(batch, 2, buffer or past, 16, seed=i) if past or buffer else None for i in (3, 4)]
+    feeds = [normal(batch, steps, 64), normal(batch, steps, 32), normal(batch, steps, 32, seed=1), *kept]
+    feeds += [seqlens, ints(total, kind=np.int32), BIG_COS, BIG_SIN]
+    given = {"num_heads": 4, "kv_num_heads": 2, **attributes}
+    return Case("GroupQueryAttention", feeds, given, THREE, [6, 7, 8])
+
+
+GROUP_QUERY = [
+    grouped(5, 0, 5),
+    grouped(5, 0, 5, do_rotary=1),
+    grouped(1, 5, 6, do_rotary=1, rotary_interleaved=1),
+    grouped(3, 5, 8, do_rotary=1, softcap=2.0, scale=0.4, batch=1),
+    grouped(1, 5, 6, buffer=9, do_rotary=1),
+    grouped(5, 0, 5, buffer=9, do_rotary=1),
+    grouped(6, 0, 6, local_window_size=3),
+    grouped(1, 7, 8, local_window_size=3),
+]
+ALL = [*GROUP_QUERY, *GELU, *PRODUCTS, *CONVOLUTIONS, *NORMS, *OTHERS, *ATTENTION, *MULTI_HEAD, *ROTARY]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda c: c.operator)
