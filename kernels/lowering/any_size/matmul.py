@@ -31,7 +31,7 @@ _MOST_VECTORS = 4  # of a tile: more would leave a single row with one sum only
 
 
 def any_matmul(state: Lowering, node: ir.Node) -> None:
-    """numpy's matmul, vectors included."""
+    """numpy's matmul, vectors included, and the elementwise nodes behind it."""
     left = state.lazy(_input(node, 0))
     require_float32(node, left)
     weights = state.constant(node.inputs[1])

@@ -15,7 +15,7 @@ from ..feature_major import new_feature_major
 from ..scopes import read_elsewhere
 from ..state import Lowering
 
-__all__ = ["lower_attention"]
+__all__ = ["constant_number", "lower_attention", "mask_tensor", "only_reader", "scores_of", "turned_keys"]
 
 
 @dataclass
@@ -33,7 +33,7 @@ def lower_attention(state: Lowering, node: ir.Node) -> bool:
     """Lowers `node` where it is a product of an attention; the first one waits for the second."""
     left = node.inputs[0]
     softmax = left.producer() if left is not None else None
-    scores = _scores_of(softmax) if softmax is not None and softmax in state.absorbed else None
+    scores = scores_of(softmax) if softmax is not None and softmax in state.absorbed else None
     found = _from_scores(state, scores) if scores is not None else None
     if found is not None and found.mix is node:
         _emit(state, found)
@@ -44,7 +44,7 @@ def lower_attention(state: Lowering, node: ir.Node) -> bool:
     return True
 
 
-def _scores_of(softmax: ir.Node) -> ir.Node | None:
+def scores_of(softmax: ir.Node) -> ir.Node | None:
     """The product whose scores reach `softmax`."""
     node: ir.Node | None = softmax
     while node is not None and node.op_type != "MatMul":
@@ -56,7 +56,7 @@ def _scores_of(softmax: ir.Node) -> ir.Node | None:
 
 def _on_path(parents: list[ir.Node]) -> ir.Node | None:
     """Of two sources of a sum the one that ends in a product of two activations."""
-    return next((p for p in parents if p.op_type == "MatMul" or _scores_of(p) is not None), None)
+    return next((p for p in parents if p.op_type == "MatMul" or scores_of(p) is not None), None)
 
 
 def _from_scores(state: Lowering, node: ir.Node) -> _Found | None:
@@ -68,9 +68,9 @@ def _from_scores(state: Lowering, node: ir.Node) -> _Found | None:
         return None
     scale, mask, inner = 1.0, None, list[ir.Node]()
     value = node.outputs[0]
-    while (reader := _only_reader(value)) is not None:
+    while (reader := only_reader(value)) is not None:
         others = [v for v in reader.inputs if v is not None and v is not value]
-        number = _number(state, others[0]) if len(others) == 1 else None
+        number = constant_number(state, others[0]) if len(others) == 1 else None
         if reader.op_type == "Softmax":
             return _with_mix(reader, _Found(node, scale, mask, [*inner, reader], node))
         if reader.op_type == "Mul" and number is not None and mask is None:
@@ -86,12 +86,14 @@ def _from_scores(state: Lowering, node: ir.Node) -> _Found | None:
     return None
 
 
-def _only_reader(value: ir.Value) -> ir.Node | None:
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The node that reads a value which nothing else needs."""
     uses = list(value.uses())
     return uses[0].node if len(uses) == 1 and not read_elsewhere(value) else None
 
 
-def _number(state: Lowering, value: ir.Value) -> float | None:
+def constant_number(state: Lowering, value: ir.Value) -> float | None:
+    """A constant of one element."""
     array = state.constant(value)
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.ndim <= 4 else None
 
@@ -107,7 +109,7 @@ def _is_mask(value: ir.Value, scores: ir.Value) -> bool:
 
 def _with_mix(softmax: ir.Node, found: _Found) -> _Found | None:
     axis = softmax.attributes.get_int("axis", -1)
-    mix = _only_reader(softmax.outputs[0])
+    mix = only_reader(softmax.outputs[0])
     if axis not in (-1, 3) or mix is None or mix.op_type != "MatMul" or mix.domain:
         return None
     value = mix.inputs[1]
@@ -124,9 +126,9 @@ def _with_mix(softmax: ir.Node, found: _Found) -> _Found | None:
 
 def _emit(state: Lowering, found: _Found) -> None:
     query = _heads(state, found.scores.inputs[0])
-    key = _turned(_heads(state, found.scores.inputs[1]))
+    key = turned_keys(_heads(state, found.scores.inputs[1]))
     value = _heads(state, found.mix.inputs[1])
-    mask = None if found.mask is None else _mask(state, found.mask)
+    mask = None if found.mask is None else mask_tensor(state, found.mask)
     out, last = _result(state, found.mix, value.shape[3], value.strides[3] != 1)
     state.steps.append(Attention(query, key, value, mask, out[0], found.scale))
     state.define(last, Leaf(out[1]))
@@ -163,14 +165,15 @@ def _plain(state: Lowering, operand: ir.Value) -> Tensor:
     return state.copy(tensor) if tensor.place == "input" else tensor
 
 
-def _turned(tensor: Tensor) -> Tensor:
+def turned_keys(tensor: Tensor) -> Tensor:
     """(N, heads, width, keys) as (N, heads, keys, width)."""
     n, h, d, s = tensor.shape
     strides = tensor.strides
     return tensor.view((n, h, s, d), (strides[0], strides[1], strides[3], strides[2]))
 
 
-def _mask(state: Lowering, value: ir.Value) -> Tensor:
+def mask_tensor(state: Lowering, value: ir.Value) -> Tensor:
+    """A mask in memory, with four axes."""
     tensor = state.dense(state.lazy(value)) if value not in state.arrays else state.stored(value)
     shape = (*[1] * (4 - len(tensor.shape)), *tensor.shape)
     return tensor.view(shape, contiguous(shape))
@@ -186,8 +189,8 @@ def _result(
     value = mix.outputs[0]
     assert value.shape is not None
     n, heads, sequence, _ = value.shape.numpy()
-    move = _only_reader(value)
-    join = _only_reader(move.outputs[0]) if move is not None and move.op_type == "Transpose" else None
+    move = only_reader(value)
+    join = only_reader(move.outputs[0]) if move is not None and move.op_type == "Transpose" else None
     joined = join.outputs[0] if join is not None and join.op_type == "Reshape" else None
     shape = joined.shape.numpy() if joined is not None and joined.shape is not None else ()
     swaps = move is not None and integers(move, "perm", (3, 2, 1, 0)) == (0, 2, 1, 3)

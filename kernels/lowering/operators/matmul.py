@@ -16,6 +16,7 @@ from ...cpu.matmul import Matmul
 from ...cpu.register_tile import best_tile, good_tiles
 from ...cpu.sparse_matmul import SparseMatmul
 from ...cpu.tensor import Tensor
+from ..any_size.attention import begins_attention, ends_attention
 from ..any_size.base import is_any_size
 from ..any_size.matmul import any_gemm, any_matmul
 from ..attributes import describe, flag, number, require_equal
@@ -33,6 +34,7 @@ from ..report import report_layer
 from ..row_products import in_rows, product_signature
 from ..state import Encoded, Lowering, filled_shape
 from ..stored_product import stored_product, stored_sparse_product
+from ..variants import is_float32
 from ..ways import TRIED, Way, choose_way
 from .attention import lower_attention
 from .movement import reshaped, source_of, transposed
@@ -40,11 +42,14 @@ from .movement import reshaped, source_of, transposed
 _MOST_VECTORS = 8  # of a tile whose right side is a weight
 
 
-@lowers("MatMul")
+@lowers("MatMul", takes=is_float32)
 def lower_matmul(state: Lowering, node: ir.Node) -> None:
     """numpy's matmul, vectors included; of dequantised operands, in integers."""
+    if ends_attention(state, node, any_matmul):
+        return
     if is_any_size(state, node):
-        any_matmul(state, node)
+        if not begins_attention(state, node):
+            any_matmul(state, node)
         return
     if lower_attention(state, node) or integer_matmul(state, node) or integer_pair(state, node):
         return
@@ -68,7 +73,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
     finish(state, epilogue, reshaped(state, product, shape))
 
 
-@lowers("Gemm")
+@lowers("Gemm", takes=is_float32)
 def lower_gemm(state: Lowering, node: ir.Node) -> None:
     """alpha · A' · B' + beta · C; of dequantised operands, in integers."""
     if is_any_size(state, node):

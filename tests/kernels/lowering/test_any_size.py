@@ -154,3 +154,35 @@ def test_pooling_of_any_image(operator: str, attributes: str, tmp_path: Path) ->
     )
     shapes = [(n, 4, h, w) for n in (1, 3) for h, w in ((5, 6), (13, 20), (17, 33))]
     agrees(made, tmp_path, [{"x": floats(*shape)} for shape in shapes])
+
+
+def attention(mask: str) -> onnx.ModelProto:
+    """Four heads of 8, split off and joined again as exporters write it."""
+    added, given = ("m = Add(d, mask)", f", float[{mask}] mask") if mask else ("m = Mul(d, one)", "")
+    return model(
+        f"g (float[b, q, 32] x, float[b, k, 32] z, float[b, k, 32] v{given}) => (float[b, q, 32] y) {{"
+        "xa = Relu(x) xs = Reshape(xa, heads) xt = Transpose <perm: ints = [0, 2, 1, 3]> (xs)"
+        "za = Relu(z) zs = Reshape(za, heads) zt = Transpose <perm: ints = [0, 2, 3, 1]> (zs)"
+        "va = Relu(v) vs = Reshape(va, heads) vt = Transpose <perm: ints = [0, 2, 1, 3]> (vs)"
+        f"s = MatMul(xt, zt) d = Div(s, scale) {added} p = Softmax (m) o = MatMul(p, vt)"
+        "t = Transpose <perm: ints = [0, 2, 1, 3]> (o) y = Reshape(t, joined) }",
+        heads=np.array([0, 0, 4, 8]), joined=np.array([0, 0, 32]), scale=np.float32(3), one=np.float32(1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", ["", "q, k", "b, 1, 1, k"])
+def test_attention_of_any_number_of_queries_and_keys(mask: str, tmp_path: Path) -> None:
+    feeds = []
+    for b, q, k in [(b, q, k) for b in (1, 2) for q in (1, 16, 17, 33) for k in (1, 7, 40)]:
+        feed = {"x": floats(b, q, 32), "z": floats(b, k, 32), "v": floats(b, k, 32)}
+        shape = {"q, k": (q, k), "b, 1, 1, k": (b, 1, 1, k)}.get(mask)
+        feeds.append(feed | ({"mask": floats(*shape)} if shape else {}))
+    compiled = agrees(attention(mask), tmp_path, feeds)
+    assert "any-attention" in compiled.families
+
+
+def test_attention_with_a_mask_that_widens_scores_is_two_products(tmp_path: Path) -> None:
+    made = attention("c, 1, 1, k")
+    feed = {"x": floats(1, 5, 32), "z": floats(1, 6, 32), "v": floats(1, 6, 32), "mask": floats(1, 1, 1, 6)}
+    compiled = agrees(made, tmp_path, [feed])
+    assert "any-attention" not in compiled.families
