@@ -11,18 +11,21 @@ import onnx_ir as ir
 
 from .state import Lowering
 
-__all__ = ["has_rule", "lowers", "rule_for"]
+__all__ = ["has_rule", "lowers", "rule_for", "takes_any_type"]
 
 Rule = Callable[[Lowering, ir.Node], None]
 Takes = Callable[[ir.Node], bool]
 _RULES: dict[str, Rule] = {}
 _TAKES: dict[str, Takes] = {}
+_ANY_TYPE: set[str] = set()
 
 
-def lowers(*operators: str, takes: Takes | None = None) -> Callable[[Rule], Rule]:
+def lowers(*operators: str, takes: Takes | None = None, any_type: bool = False) -> Callable[[Rule], Rule]:
     """Declares that a function lowers these operators of the standard domain.
 
-    Nodes for which `takes` is false are expanded to their definition in ONNX, where there is one.
+    Nodes for which `takes` is false are expanded to their definition in ONNX, where there is one. A rule that
+    takes `any_type` asks nothing of elements but `kernels/cpu/element_types.py`; other rules are given
+    float32 for floats of 16 bits.
     """
 
     def register(rule: Rule) -> Rule:
@@ -31,6 +34,8 @@ def lowers(*operators: str, takes: Takes | None = None) -> Callable[[Rule], Rule
             _RULES[operator] = rule
             if takes is not None:
                 _TAKES[operator] = takes
+            if any_type:
+                _ANY_TYPE.add(operator)
         return rule
 
     return register
@@ -47,6 +52,12 @@ def rule_for(operator: str) -> Rule | None:
     """The rule of an operator, None when there is none."""
     _load()
     return _RULES.get(operator)
+
+
+def takes_any_type(node: ir.Node) -> bool:
+    """Whether the node's operator has a rule that leaves elements as they are or computes all types."""
+    _load()
+    return node.op_type in _ANY_TYPE
 
 
 def has_rule(node: ir.Node) -> bool:

@@ -10,7 +10,7 @@ from ..registry import lowers
 from ..state import Lowering
 
 
-@lowers(*FUNCTIONS)
+@lowers(*FUNCTIONS, any_type=True)
 def lower_elementwise(state: Lowering, node: ir.Node) -> None:
     """Any operator of `kernels/cpu/arithmetic.py`."""
     function, inputs, dtype, options = describe_elementwise(state, node)

@@ -19,7 +19,7 @@ from ..state import Lowering, dtype_name
 from .movement import constant_input, reshaped, sizes_input, source_of
 
 
-@lowers("Constant")
+@lowers("Constant", any_type=True)
 def lower_constant(state: Lowering, node: ir.Node) -> None:
     """A tensor in the graph, left by an operator that was expanded late."""
     value = ir.convenience.get_const_tensor(node.outputs[0])
@@ -28,7 +28,7 @@ def lower_constant(state: Lowering, node: ir.Node) -> None:
     state.arrays[node.outputs[0]] = value.numpy()
 
 
-@lowers("Shape")
+@lowers("Shape", any_type=True)
 def lower_shape(state: Lowering, node: ir.Node) -> None:
     """The input's extents (a part of them since opset 15)."""
     end = node.attributes.get("end")
@@ -36,7 +36,7 @@ def lower_shape(state: Lowering, node: ir.Node) -> None:
     state.learn(node.outputs[0], Known("int64", sizes_array(part)))
 
 
-@lowers("Size")
+@lowers("Size", any_type=True)
 def lower_size(state: Lowering, node: ir.Node) -> None:
     """How many elements the input has."""
     state.learn(node.outputs[0], Known("int64", sizes_array([prod(_shape_of(state, node))], ())))
@@ -47,7 +47,7 @@ def _shape_of(state: Lowering, node: ir.Node) -> tuple[Size, ...]:
     return source_of(state, node).shape if known is None else known.values.shape
 
 
-@lowers("ConstantOfShape")
+@lowers("ConstantOfShape", any_type=True)
 def lower_constant_of_shape(state: Lowering, node: ir.Node) -> None:
     """One value everywhere, under a shape that is known."""
     shape = sizes_input(state, node, 0, "the shape")
@@ -58,7 +58,7 @@ def lower_constant_of_shape(state: Lowering, node: ir.Node) -> None:
     state.values[node.outputs[0]] = Fill(value.reshape(-1)[0].item(), str(value.dtype), shape)
 
 
-@lowers("Range")
+@lowers("Range", any_type=True)
 def lower_range(state: Lowering, node: ir.Node) -> None:
     """start, start + delta … below limit, all known."""
     known = [state.integers(value) for value in node.inputs]
@@ -80,7 +80,7 @@ def counted(start: Size, limit: Size, delta: Size) -> Size:
     return larger(0, -1 * ((start - limit) // delta))
 
 
-@lowers("EyeLike")
+@lowers("EyeLike", any_type=True)
 def lower_eye(state: Lowering, node: ir.Node) -> None:
     """Ones on a diagonal of a matrix as large as the input."""
     rows, columns = source_of(state, node).shape
@@ -94,7 +94,7 @@ def lower_eye(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.elementwise("Cast", [hot], dtype))
 
 
-@lowers("NonZero")
+@lowers("NonZero", any_type=True)
 def lower_non_zero(state: Lowering, node: ir.Node) -> None:
     """Coordinates of what is not zero in a constant; of anything else the shape depends on data."""
     array = constant_input(state, node, 0, "what NonZero searches")
@@ -102,7 +102,7 @@ def lower_non_zero(state: Lowering, node: ir.Node) -> None:
     state.arrays[node.outputs[0]] = np.array(np.nonzero(array), np.int64).reshape(array.ndim, -1)
 
 
-@lowers("Compress", "Unique")
+@lowers("Compress", "Unique", any_type=True)
 def lower_unsized(state: Lowering, node: ir.Node) -> None:
     """Refused: how many elements are left depends on data."""
     raise UnsupportedError("the size of the result depends on data", where=describe(node))

@@ -22,7 +22,7 @@ from ..state import Lowering
 from .movement import constant_input, sizes_input, source_of
 
 
-@lowers("GatherND")
+@lowers("GatherND", any_type=True)
 def lower_gather_nd(state: Lowering, node: ir.Node) -> None:
     """Slices of `data` at coordinates; those outside are moved inside, never read beyond."""
     data, indices = source_of(state, node, 0), source_of(state, node, 1)
@@ -46,7 +46,7 @@ def _require_elements(node: ir.Node, data: Lazy, shape: tuple[Size, ...]) -> Non
         raise UnsupportedError("there is nothing to choose from", where=describe(node), got=list(data.shape))
 
 
-@lowers("ScatterND", "ScatterElements", "Scatter")
+@lowers("ScatterND", "ScatterElements", "Scatter", any_type=True)
 def lower_scatter(state: Lowering, node: ir.Node) -> None:
     """A copy of the data with updates written at places, in order; all reductions."""
     data, indices, updates = (source_of(state, node, i) for i in range(3))
@@ -61,7 +61,7 @@ def lower_scatter(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], Leaf(out))
 
 
-@lowers("OneHot")
+@lowers("OneHot", any_type=True)
 def lower_one_hot(state: Lowering, node: ir.Node) -> None:
     """The on-value where an index (negative ones count from the end) names the position."""
     indices, values = source_of(state, node, 0), source_of(state, node, 2)
@@ -93,7 +93,7 @@ def lower_running_sum(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], Leaf(out))
 
 
-@lowers("Trilu")
+@lowers("Trilu", any_type=True)
 def lower_triangle(state: Lowering, node: ir.Node) -> None:
     """The upper or lower triangle of matrices, zero elsewhere; the diagonal must be constant."""
     source = source_of(state, node)

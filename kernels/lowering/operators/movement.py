@@ -55,20 +55,20 @@ def sizes_input(state: Lowering, node: ir.Node, position: int, what: str) -> tup
     return sizes
 
 
-@lowers("Identity", "Dropout")
+@lowers("Identity", "Dropout", any_type=True)
 def lower_identity(state: Lowering, node: ir.Node) -> None:
     """The input itself (Dropout does nothing at inference)."""
     state.define(node.outputs[0], source_of(state, node))
 
 
-@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", any_type=True)
 def lower_reshape(state: Lowering, node: ir.Node) -> None:
     """The same elements under another shape: a view of contiguous memory, else index arithmetic."""
     source = source_of(state, node)
     state.define(node.outputs[0], reshaped(state, source, new_shape(state, node, source.shape)))
 
 
-@lowers("Transpose")
+@lowers("Transpose", any_type=True)
 def lower_transpose(state: Lowering, node: ir.Node) -> None:
     """Axes in another order: strides of a tensor in memory are permuted."""
     source = source_of(state, node)
@@ -89,7 +89,7 @@ def transposed(state: Lowering, source: Lazy, perm: tuple[int, ...]) -> Lazy:
     return state.moved([source], shape, pick, "transpose", perm)
 
 
-@lowers("Expand")
+@lowers("Expand", any_type=True)
 def lower_expand(state: Lowering, node: ir.Node) -> None:
     """numpy's broadcast to a shape that is known."""
     source = source_of(state, node)
@@ -106,7 +106,7 @@ def _broadcast(state: Lowering, source: Lazy, shape: tuple[Size, ...]) -> Lazy:
     return state.moved([source], shape, pick, "expand", old)
 
 
-@lowers("Tile")
+@lowers("Tile", any_type=True)
 def lower_tile(state: Lowering, node: ir.Node) -> None:
     """Repeats along axes."""
     source = source_of(state, node)
@@ -120,14 +120,14 @@ def lower_tile(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.moved([source], shape, pick, "tile", old))
 
 
-@lowers("Slice")
+@lowers("Slice", any_type=True)
 def lower_slice(state: Lowering, node: ir.Node) -> None:
     """Starts, ends, axes and steps are inputs since opset 10, attributes before."""
     source = source_of(state, node)
     state.define(node.outputs[0], sliced(state, source, slice_parts(state, node, source.shape)))
 
 
-@lowers("Split")
+@lowers("Split", any_type=True)
 def lower_split(state: Lowering, node: ir.Node) -> None:
     """Parts along an axis: each is a slice."""
     source = source_of(state, node)
@@ -154,7 +154,7 @@ def _split_sizes(state: Lowering, node: ir.Node, whole: Size) -> list[Size]:
     return [*([part] * (count - 1)), last]
 
 
-@lowers("Concat")
+@lowers("Concat", any_type=True)
 def lower_concat(state: Lowering, node: ir.Node) -> None:
     """Every input is written to its part of one tensor."""
     if integer_concat(state, node):
@@ -164,7 +164,7 @@ def lower_concat(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], joined(state, parts, axis, node.name or "concat"))
 
 
-@lowers("Pad")
+@lowers("Pad", any_type=True)
 def lower_pad(state: Lowering, node: ir.Node) -> None:
     """Constant, edge, reflect and wrap padding by constant amounts (negative ones crop)."""
     source = source_of(state, node)
@@ -187,7 +187,7 @@ def _pad_value(node: ir.Node) -> float:
     return 0.0 if attribute is None else attribute.as_float()
 
 
-@lowers("DepthToSpace")
+@lowers("DepthToSpace", any_type=True)
 def lower_depth_to_space(state: Lowering, node: ir.Node) -> None:
     """(N, C·b², H, W) → (N, C, H·b, W·b)."""
     source = source_of(state, node)
@@ -207,7 +207,7 @@ def lower_depth_to_space(state: Lowering, node: ir.Node) -> None:
     )
 
 
-@lowers("SpaceToDepth")
+@lowers("SpaceToDepth", any_type=True)
 def lower_space_to_depth(state: Lowering, node: ir.Node) -> None:
     """(N, C, H·b, W·b) → (N, b²·C, H, W)."""
     source = source_of(state, node)
@@ -227,7 +227,7 @@ def lower_space_to_depth(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.moved([source], shape, pick, "s2d", b, column_first))
 
 
-@lowers("Gather")
+@lowers("Gather", any_type=True)
 def lower_gather(state: Lowering, node: ir.Node) -> None:
     """Slices of `data` along an axis; indices outside are moved inside, never read beyond."""
     data, indices = source_of(state, node, 0), source_of(state, node, 1)
@@ -242,7 +242,7 @@ def lower_gather(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.moved([data, indices], shape, pick, "gather", axis))
 
 
-@lowers("GatherElements")
+@lowers("GatherElements", any_type=True)
 def lower_gather_elements(state: Lowering, node: ir.Node) -> None:
     """One element of `data` for each index."""
     data, indices = source_of(state, node, 0), source_of(state, node, 1)

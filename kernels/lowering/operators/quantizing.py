@@ -22,7 +22,7 @@ from ..state import Lowering, dtype_name
 from .movement import reshaped, source_of
 
 
-@lowers("DequantizeLinear")
+@lowers("DequantizeLinear", any_type=True)
 def lower_dequantize(state: Lowering, node: ir.Node) -> None:
     """(x - zero point) * scale in float32; constants are computed here."""
     x, scale, zero = (*node.inputs, None)[:3]
@@ -46,7 +46,7 @@ def _outputs_last(value: ir.Value) -> bool:
     return any(n.op_type == "MatMul" or (n.op_type == "Gemm" and not flag(n, "transB")) for n, _ in uses)
 
 
-@lowers("QuantizeLinear")
+@lowers("QuantizeLinear", any_type=True)
 def lower_quantize(state: Lowering, node: ir.Node) -> None:
     """saturate(round half to even(x / scale) + zero point) in an integer type, or a small float."""
     kind = dtype_name(node.outputs[0], describe(node))
