@@ -16,11 +16,9 @@ from gossamer.kernels.cpu.small_floats import SMALL_FLOATS
 from gossamer.runtime.element_types import raw_type
 
 Array = np.ndarray[Any, np.dtype[Any]]
-EDGES = np.array(
-    [0.0, -0.0, 1e-45, 1e-7, 2.0**-25, 2.0**-24, 1.5 * 2.0**-24, 2.0**-10, 0.7, 1.0625, 1.1875, 2.5, 447.9]
-    + [239, 248, 463.9, 464, 464.1, 57344, 61439, 61440, 65504, 65519, 65520, 3.3e38, np.inf, np.nan],
-    np.float32,
-)
+SMALL = (0.0, -0.0, 1e-45, 1e-7, 2.0**-25, 2.0**-24, 1.5 * 2.0**-24, 2.0**-10, 0.7, 1.0625, 1.1875, 2.5)
+LARGE = (239, 248, 447.9, 463.9, 464, 464.1, 57344, 61439, 61440, 65504, 65519, 65520, 3.3e38, np.inf, np.nan)
+EDGES = np.array([*SMALL, *LARGE], np.float32)
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
