@@ -78,7 +78,7 @@ class LayerInfo:
     name: str  # of the ONNX node
     operator: str  # "Conv"
     kernel: str  # "gemm", "sparse-gemm", "depthwise", "elementwise", ...
-    shape: tuple[int, ...]  # of the first output
+    shape: tuple[int | str, ...]  # of the first output; text where a size is known at run time
     format: str = "dense"  # "dense", "block-sparse 4x1"
     sparsity: float = 0.0
     bits_per_weight: float = 32.0

@@ -45,7 +45,7 @@ def report_layer(
             name=node.name or "",
             operator=node.op_type,
             kernel=choice.kernel,
-            shape=out.shape,
+            shape=tuple(n if isinstance(n, int) else str(n) for n in out.shape),
             format=choice.format or (f"block-sparse {choice.rows}x1" if choice.rows else "dense"),
             sparsity=float(1 - np.count_nonzero(weights) / max(1, weights.size)),
             bits_per_weight=8 * stored / max(1, weights.size),

@@ -166,7 +166,7 @@ def attention(mask: str) -> onnx.ModelProto:
         "va = Relu(v) vs = Reshape(va, heads) vt = Transpose <perm: ints = [0, 2, 1, 3]> (vs)"
         f"s = MatMul(xt, zt) d = Div(s, scale) {added} p = Softmax (m) o = MatMul(p, vt)"
         "t = Transpose <perm: ints = [0, 2, 1, 3]> (o) y = Reshape(t, joined) }",
-        heads=np.array([0, 0, 4, 8]), joined=np.array([0, 0, 32]), scale=np.float32(3), one=np.float32(1),
+        heads=np.array([0, 0, 4, 8]), joined=np.array([0, 0, 32]), scale=np.array(3, np.float32), one=np.array(1, np.float32),
     )  # fmt: skip
 
 
