@@ -12,6 +12,7 @@ from ..cpu.lazy import Leaf
 from ..cpu.tensor import Tensor, contiguous
 from ..dims import BOUNDS, Size, symbol, symbols_of
 from .state import Lowering, dtype_name
+from .surveying import noted
 
 __all__ = ["bind_inputs"]
 
@@ -21,11 +22,12 @@ def bind_inputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
     bounds: Mapping[str, tuple[int, int | None]] = graph.meta.get(BOUNDS, {})
     tensors = []
     for value in graph.inputs:
-        where = f"input {value.name!r}"
-        shape = tuple(_size(state, value, axis, bounds) for axis in range(_rank(value)))
-        tensor = Tensor(value.name or "", dtype_name(value, where), shape, contiguous(shape), "input")
-        state.values[value] = Leaf(tensor)
-        tensors.append(tensor)
+        with noted(state, "input", value.name or "", [value]):
+            shape = tuple(_size(state, value, axis, bounds) for axis in range(_rank(value)))
+            dtype = dtype_name(value, f"input {value.name!r}")
+            tensor = Tensor(value.name or "", dtype, shape, contiguous(shape), "input")
+            state.values[value] = Leaf(tensor)
+            tensors.append(tensor)
     return tensors
 
 

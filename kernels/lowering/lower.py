@@ -25,10 +25,11 @@ from .registry import rule_for
 from .shape_values import computed_shapes
 from .state import Encoded, Lowering, dtype_name, static_shape
 from .steps import layer_names
+from .surveying import noted
 from .tables import describe_table, make_table, tensor_info
 from .ways import Tuner
 
-__all__ = ["lower", "lower_nodes"]
+__all__ = ["lower", "lower_nodes", "write_outputs"]
 
 
 def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Program:
@@ -44,7 +45,7 @@ def lower(model: ir.Model, target: Target, tuner: Tuner | None = None) -> Progra
     graph = model.graph
     inputs = bind_inputs(state, graph)
     lower_nodes(state, graph)
-    outputs = _write_outputs(state, graph)
+    outputs = write_outputs(state, graph)
     table = make_table(state, inputs, outputs)
     memory = plan_memory(state.steps, isa, table)
     if isinstance(memory.bytes, int):
@@ -106,10 +107,13 @@ def lower_nodes(state: Lowering, graph: ir.Graph) -> None:
         if node in state.absorbed:
             continue
         before = set(state.absorbed)
-        check_tensors(state, node.inputs, describe(node))
-        with named_failures(node):
-            _lower_node(state, node)
-        check_tensors(state, node.outputs, describe(node))
+        if state.survey is not None and state.survey.leaves_out(node):
+            continue
+        with noted(state, node.op_type, node.name or "", list(node.outputs)):
+            check_tensors(state, node.inputs, describe(node))
+            with named_failures(node):
+                _lower_node(state, node)
+            check_tensors(state, node.outputs, describe(node))
         fused = sorted((n for n in state.absorbed - before if n in order), key=order.__getitem__)
         state.origins.note(state.steps, layer_names(node, fused))
 
@@ -168,16 +172,22 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     state.encoded[out] = Encoded(found, parts, nested)
 
 
-def _write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
+def write_outputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
     """Every output is copied or computed into the caller's buffer."""
     tensors = []
     for value in graph.outputs:
-        source = state.lazy(value)
-        where = f"output {value.name!r}"
-        out = Tensor(
-            value.name or "", dtype_name(value, where), source.shape, contiguous(source.shape), "output"
-        )
-        state.compute(source, out)
-        state.origins.note(state.steps, [where])
-        tensors.append(out)
+        if state.survey is not None and value in state.survey.unknown:
+            continue
+        with noted(state, "output", value.name or "", []):
+            tensors.append(_write_output(state, value))
     return tensors
+
+
+def _write_output(state: Lowering, value: ir.Value) -> Tensor:
+    where = f"output {value.name!r}"
+    dtype = dtype_name(value, where)
+    source = state.lazy(value)
+    out = Tensor(value.name or "", dtype, source.shape, contiguous(source.shape), "output")
+    state.compute(source, out)
+    state.origins.note(state.steps, [where])
+    return out

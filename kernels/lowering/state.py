@@ -25,6 +25,7 @@ from .tree import Step
 from .weights import WeightPool
 
 if TYPE_CHECKING:
+    from .surveying import Survey
     from .ways import Tuner
 
 __all__ = ["Lowering", "dtype_name", "filled_shape", "static_shape"]
@@ -127,6 +128,7 @@ class Lowering:
     float_reasons: dict[ir.Node, str] = field(default_factory=dict)  # why a Q or DQ node stays
     sizes: Sizes = field(default_factory=Sizes)  # what is known of sizes that come with a run
     tuner: Tuner | None = None  # measures ways to compute a layer; without one the estimate decides
+    survey: Survey | None = None  # takes note of what cannot be lowered; without one that is an error
 
     def trial(self) -> Lowering:
         """A state that knows the same values, for kernels that are only to be tried."""

@@ -25,11 +25,11 @@ def dtype_of(name: str) -> np.dtype[Any]:
     return np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
 
 
-def cast(x: Array, to: np.dtype[Any], folder: Path, **attributes: int) -> Array:
+def cast(x: Array, to: np.dtype[Any], folder: Path, saturate: int = 1) -> Array:
     """What a compiled Cast gives."""
     kind, target = (helper.np_dtype_to_tensor_dtype(dtype) for dtype in (x.dtype, to))
     graph = helper.make_graph(
-        [helper.make_node("Cast", ["x"], ["y"], to=target, **attributes)],
+        [helper.make_node("Cast", ["x"], ["y"], to=target, saturate=saturate)],
         "cast",
         [helper.make_tensor_value_info("x", kind, list(x.shape))],
         [helper.make_tensor_value_info("y", target, list(x.shape))],
