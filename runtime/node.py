@@ -109,6 +109,8 @@ def run_in_node(
         outputs.mkdir()
         for index, array in enumerate(feeds_in_order):
             (inputs / f"{index}.bin").write_bytes(_little_endian(array))
+        shapes = [np.shape(array) for array in feeds_in_order]
+        (inputs / "shapes.json").write_text(json.dumps(shapes), encoding="utf-8")
         command = [
             *node_command(),
             str(_RUNNER),

@@ -109,7 +109,7 @@ def test_a_broken_manifest_is_refused(toys: Path, tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["arena_bytes"] = -1
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"manifest\.json: arena_bytes: wrong value; .*got -1"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json: field arena_bytes is wrong; .*got -1"):
         run_in_node(folder, [X, N])
 
 

@@ -20,6 +20,6 @@ def run_node_test(name: str, toys: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["session", "threads", "tensor", "manifest", "source"])
+@pytest.mark.parametrize("name", ["session", "threads", "tensor", "manifest", "source", "sizes"])
 def test_in_node(toys: Path, name: str) -> None:
     run_node_test(name, toys)

@@ -16,12 +16,12 @@ export interface SessionOptions {
     /** Called before the first and after every kernel of a run, for profiles; the run then has one thread. */
     readonly onKernel?: () => void;
 }
-/** Name, element type and shape of an input or output. */
+/** Name, element type and shape of an input or output; a size that each run may choose is a name or a formula. */
 export interface ValueMetadata {
     readonly name: string;
     readonly isTensor: true;
     readonly type: DataType;
-    readonly shape: readonly number[];
+    readonly shape: readonly (number | string)[];
 }
 /** A compiled model, loaded and ready to run. */
 export declare class InferenceSession {
@@ -38,11 +38,11 @@ export declare class InferenceSession {
     readonly verified: boolean;
     /** Bytes read: manifest, code and weights. */
     readonly downloadBytes: number;
-    /** Bytes of memory reserved for this session. */
-    readonly memoryBytes: number;
     /** Threads of one run. */
     readonly threads: number;
     private constructor();
+    /** Bytes of memory reserved for this session, which runs of larger sizes may make more; 0 when it was released. */
+    get memoryBytes(): number;
     /**
      * Open an artifact that was compiled for `wasm`.
      *

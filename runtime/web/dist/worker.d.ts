@@ -3,8 +3,8 @@ export interface Orders {
     readonly module: WebAssembly.Module;
     readonly memory: WebAssembly.Memory;
     readonly entry: string;
-    /** Of the entry, up to the arena. */
-    readonly parameters: readonly number[];
+    /** How many parameters of the entry, up to the arena, stand behind the words below. */
+    readonly parameters: number;
     readonly thread: number;
     readonly threads: number;
     /** The address of the words below. */

@@ -1,7 +1,8 @@
 // Run a wasm artifact once or more:
 // node run.mjs ARTIFACT INPUTS OUTPUTS [--repeat N] [--variant relaxed|simd] [--threads N] [--profile]
 //
-// INPUTS holds each input's raw little-endian data in the file `<index>.bin`; OUTPUTS receives the outputs of the first
+// INPUTS holds each input's raw little-endian data in the file `<index>.bin`, and the shapes of all in `shapes.json`, which
+// may be left out where the model fixes them; OUTPUTS receives the outputs of the first
 // run likewise. One line of JSON on stdout: {variant, threads, verified, load_ms, first_ms, ms, outputs}, where `ms` is the time
 // of each run, the first included; or {error, code} with exit code 1. With --profile also `kernels`: for each run the
 // milliseconds from the start of the first kernel to the end of each.
@@ -18,7 +19,16 @@ const ARRAYS = {
   uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, uint64: BigUint64Array,
 };
 
-async function readFeed({ name, type, shape }, path) {
+/** The shapes that inputs are given, by index; none where there is no such file. */
+async function readShapes(path) {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch {
+    return [];
+  }
+}
+
+async function readFeed({ name, type }, shape, path) {
   const bytes = new Uint8Array(await readFile(path)); // a copy of its own: aligned for every type
   const Array = ARRAYS[type];
   const expected = shape.reduce((size, dim) => size * dim, Array.BYTES_PER_ELEMENT);
@@ -39,7 +49,11 @@ async function main(artifact, inputs, outputs, { repeat, variant, threads, profi
   const moments = [];
   const onKernel = profile ? () => moments.push(performance.now()) : undefined;
   const [session, load_ms] = await timed(() => InferenceSession.create(artifact, { variant, threads, onKernel }));
-  const named = session.inputMetadata.map((spec, i) => readFeed(spec, join(inputs, `${i}.bin`)));
+  const shapes = await readShapes(join(inputs, "shapes.json"));
+  const named = session.inputMetadata.map((spec, i) => {
+    const open = spec.shape.some((size) => typeof size !== "number");
+    return readFeed(spec, open ? shapes[i] : spec.shape, join(inputs, `${i}.bin`));
+  });
   const feeds = Object.fromEntries(await Promise.all(named));
   const kernels = [];
   const run = async () => {
@@ -51,9 +65,9 @@ async function main(artifact, inputs, outputs, { repeat, variant, threads, profi
   const [results, first_ms] = await run();
   const ms = [first_ms];
   while (ms.length < repeat) ms.push((await run())[1]);
-  const described = session.outputMetadata.map(async ({ name, type, shape }, i) => {
+  const described = session.outputMetadata.map(async ({ name, type }, i) => {
     await writeFile(join(outputs, `${i}.bin`), results[name].data);
-    return { name, type, shape };
+    return { name, type, shape: results[name].dims };
   });
   const { variant: build, threads: used, verified } = session;
   await session.release();

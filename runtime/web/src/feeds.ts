@@ -1,6 +1,7 @@
 import { GossamerError, show } from "./errors.js";
 import type { TensorSpec } from "./manifest.js";
-import { arrayName, classOf, isDataType, kindOf, type Tensor, type TypedArray } from "./tensor.js";
+import type { Fed } from "./sizes.js";
+import { arrayName, bytesPerElement, classOf, isDataType, kindOf, sizeOf, type Tensor } from "./tensor.js";
 
 /** Inputs by name. */
 export type Feeds = Readonly<Record<string, Tensor>>;
@@ -9,22 +10,24 @@ function refuse(name: string, what: string, expected: string | number, got: unkn
   throw new GossamerError("feed", `input ${show(name)}`, what, expected, got);
 }
 
-function checkFeed(spec: TensorSpec, tensor: Partial<Tensor> | null): TypedArray {
+function checkFeed(spec: TensorSpec, tensor: Partial<Tensor> | null): Fed {
   const { name, type, dims } = spec;
   if (typeof tensor !== "object" || tensor === null) refuse(name, "not a Tensor", "a Tensor", kindOf(tensor));
   if (!isDataType(tensor.type) || tensor.type !== type) refuse(name, "wrong type", type, tensor.type);
   const given = tensor.dims;
-  if (!Array.isArray(given) || given.length !== dims.length || dims.some((dim, i) => dim !== given[i])) {
+  const fits = (dim: number | string, i: number): boolean => typeof dim === "string" || dim === given![i];
+  if (!Array.isArray(given) || given.length !== dims.length || !dims.every(fits) || Number.isNaN(sizeOf(given))) {
     refuse(name, "wrong dims", show(dims), given);
   }
   const data = tensor.data;
   if (classOf(data) !== arrayName(type)) refuse(name, "wrong data", arrayName(type), kindOf(data));
-  if (data!.byteLength !== spec.bytes) refuse(name, "wrong data length", `${spec.bytes} bytes`, data!.byteLength);
-  return data!;
+  const bytes = sizeOf(given) * bytesPerElement(type);
+  if (data!.byteLength !== bytes) refuse(name, "wrong data length", `${bytes} bytes`, data!.byteLength);
+  return { data: data!, dims: given as readonly number[] };
 }
 
-/** The data of every input in the order of `specs`; a wrong, missing or unknown one is a GossamerError. */
-export function checkFeeds(specs: readonly TensorSpec[], feeds: Feeds): TypedArray[] {
+/** The data and dims of every input in the order of `specs`; a wrong, missing or unknown one is a GossamerError. */
+export function checkFeeds(specs: readonly TensorSpec[], feeds: Feeds): Fed[] {
   if (typeof feeds !== "object" || feeds === null) {
     throw new GossamerError("feed", "feeds", "wrong value", "{name: Tensor}", kindOf(feeds));
   }

@@ -41,6 +41,15 @@ export function findEntry(exports: WebAssembly.Exports, manifest: Manifest, code
   return entry as Entry;
 }
 
+/** The exported function that fills in a table of sizes at an address; null where the model has none. */
+export function findSizes(exports: WebAssembly.Exports, manifest: Manifest, code: CodeFile): Entry | null {
+  if (manifest.table === null) return null;
+  const sizes = exports[manifest.table.name];
+  if (typeof sizes !== "function") refuse(code.file, "no such function", manifest.table.name, Object.keys(exports));
+  if (sizes.length !== 1) refuse(code.file, `${manifest.table.name}: wrong number of parameters`, 1, sizes.length);
+  return sizes as Entry;
+}
+
 /** The address of weights that are part of the code. */
 export function embeddedWeights(exports: WebAssembly.Exports, manifest: Manifest, code: CodeFile): number {
   const address: unknown = (exports["gossamer_weights"] as WebAssembly.Global | undefined)?.value;

@@ -1,4 +1,5 @@
 import { GossamerError } from "./errors.js";
+import { checkTable, readSlots, readTable, type Table } from "./sizes.js";
 import { bytesPerElement, isDataType, sizeOf, TYPE_NAMES, type DataType } from "./tensor.js";
 
 /** The most memory one instance may have: 4 GiB without the last page, in bytes. */
@@ -7,11 +8,15 @@ export const MEMORY_LIMIT: number = 2 ** 32 - 2 ** 16;
 /** The most threads of one run. */
 export const MOST_THREADS = 16;
 
-/** An input or output: `dims` counts elements, `bytes` is the size of its data. */
+/**
+ * An input or output: `dims` counts elements, `bytes` is the size of its data. A size that a run brings is a formula in
+ * `dims` and a place of the table in `slots`, which is -1 for numbers; then `bytes` is 0.
+ */
 export interface TensorSpec {
   readonly name: string;
   readonly type: DataType;
-  readonly dims: readonly number[];
+  readonly dims: readonly (number | string)[];
+  readonly slots: readonly number[];
   readonly bytes: number;
 }
 
@@ -36,34 +41,40 @@ export interface Manifest {
   readonly scratchBytes: number;
   readonly weights: { readonly file: string | null; readonly bytes: number; readonly sha256: string };
   readonly code: readonly CodeFile[];
+  /** Of a model with sizes that a run brings. */
+  readonly table: Table | null;
 }
 
-type Json = Record<string, unknown>;
+export type Json = Record<string, unknown>;
 
-function fail(where: string, expected: string | number, got: unknown, what = "wrong value"): never {
-  throw new GossamerError("manifest", `manifest.json: ${where}`, what, expected, got);
+/** Refuse a field in the words of the other runtimes. */
+export function fail(where: string, expected: string | number, got: unknown, what: string = "is wrong"): never {
+  const field = where === "" ? "(the whole file)" : where;
+  if (got === undefined) throw new GossamerError("manifest", "manifest.json", `field ${field} is missing`);
+  throw new GossamerError("manifest", "manifest.json", `field ${field} ${what}`, expected, got);
 }
 
-function object(value: unknown, where: string): Json {
+export function object(value: unknown, where: string): Json {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
   fail(where, "an object", value);
 }
 
-function list(value: unknown, where: string, limit: number): unknown[] {
-  if (Array.isArray(value) && value.length <= limit) return value;
-  fail(where, `a list of at most ${limit}`, Array.isArray(value) ? value.length : value);
+export function list(value: unknown, where: string, limit: number): unknown[] {
+  if (!Array.isArray(value)) fail(where, "a list", value);
+  if (value.length > limit) fail(where, `at most ${limit} elements`, value.length, "is too long");
+  return value;
 }
 
-function whole(json: Json, key: string, where: string, low = 0, high = MEMORY_LIMIT): number {
+export function whole(json: Json, key: string, where: string, low: number = 0, high: number = MEMORY_LIMIT): number {
   const value = json[key];
   if (Number.isSafeInteger(value) && (value as number) >= low && (value as number) <= high) return value as number;
-  fail(where + key, `a whole number from ${low} to ${high}`, value);
+  fail(where + key, `a whole number in ${low}..${high}`, value);
 }
 
-function text(json: Json, key: string, where: string, pattern: RegExp, meaning: string): string {
+export function text(json: Json, key: string, where: string, pattern: RegExp, meaning: string): string {
   const value = json[key];
   if (typeof value === "string" && pattern.test(value)) return value;
-  fail(where + key, meaning, value);
+  fail(where + key, typeof value === "string" ? meaning : "a string", value);
 }
 
 const NAME = /^[^]{0,4096}$/;
@@ -71,26 +82,34 @@ const NAME = /^[^]{0,4096}$/;
 const FILE = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
 
 const name = (json: Json, where: string): string => text(json, "name", where, NAME, "a name of at most 4096 characters");
-const file = (json: Json, where: string): string => text(json, "file", where, FILE, "the name of a file in this folder");
-const hash = (json: Json, where: string): string => text(json, "sha256", where, /^[0-9a-f]{64}$/, "64 hexadecimal digits");
+const file = (json: Json, where: string): string => text(json, "file", where, FILE, `text matching ${FILE.source.slice(1, -1)}`);
+const hash = (json: Json, where: string): string => text(json, "sha256", where, /^[0-9a-f]{64}$/, "text matching [0-9a-f]{64}");
 
 function unique<T>(items: readonly T[], key: (item: T) => unknown, where: string): readonly T[] {
   const seen = new Set();
   for (const item of items) {
-    if (seen.has(key(item))) fail(where, "each once", key(item), "the same twice");
+    if (seen.has(key(item))) fail(where, "different names", key(item));
     seen.add(key(item));
   }
   return items;
 }
 
+function size(dim: unknown, where: string): void {
+  if (!Number.isSafeInteger(dim) || (dim as number) < 0 || (dim as number) > 2 ** 40) {
+    fail(where, `a whole number in 0..${2 ** 40}`, dim);
+  }
+}
+
 function tensor(value: unknown, where: string): TensorSpec {
   const json = object(value, where);
   const type = json["dtype"];
-  if (!isDataType(type)) fail(`${where}.dtype`, `one of ${TYPE_NAMES}`, type, "unknown type");
-  const dims = Object.freeze(list(json["shape"], `${where}.shape`, 32)) as readonly number[];
-  const bytes = sizeOf(dims) * bytesPerElement(type);
-  if (!(bytes <= MEMORY_LIMIT)) fail(`${where}.shape`, `sizes of at most ${MEMORY_LIMIT} bytes in all`, dims);
-  return { name: name(json, `${where}.`), type, dims, bytes };
+  if (!isDataType(type)) fail(`${where}.dtype`, `one of ${TYPE_NAMES}`, type);
+  const dims = Object.freeze(list(json["shape"], `${where}.shape`, 32)) as readonly (number | string)[];
+  dims.forEach((dim, i) => typeof dim === "string" || size(dim, `${where}.shape[${i}]`));
+  const slots = readSlots(json, dims, `${where}.`);
+  const bytes = slots.length > 0 ? 0 : sizeOf(dims) * bytesPerElement(type);
+  if (!(bytes <= MEMORY_LIMIT)) fail(`${where}.shape`, `at most ${MEMORY_LIMIT} bytes`, dims, "is too large");
+  return { name: name(json, `${where}.`), type, dims, slots, bytes };
 }
 
 // A WebAssembly function has at most 1000 parameters, and five are ours.
@@ -114,7 +133,7 @@ function codeFile(json: Json, where: string, files: Json): CodeFile {
 
 /** Size and hash of a file, from the table of all files. */
 function listed(files: Json, key: string): { file: string; bytes: number; sha256: string } {
-  const where = `files[${JSON.stringify(key)}]`;
+  const where = `files.${key}`;
   const json = object(files[key], where);
   return { file: key, bytes: whole(json, "bytes", `${where}.`), sha256: hash(json, `${where}.`) };
 }
@@ -128,7 +147,7 @@ function codeFiles(json: Json, files: Json): readonly CodeFile[] {
   if (found.length === 0) {
     const target = json["target"];
     const got = typeof target === "object" && target !== null ? (target as Json)["name"] : target;
-    fail("target", "an artifact compiled for wasm", got, "no WebAssembly code here");
+    fail("target", "an artifact compiled for wasm", got ?? null, "has no WebAssembly code");
   }
   return unique(found, (code) => code.relaxed, "code: relaxed");
 }
@@ -161,18 +180,25 @@ export function readManifest(bytes: Uint8Array): Manifest {
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new GossamerError("manifest", "manifest.json", "not JSON", undefined, error);
+    throw new GossamerError("manifest", "manifest.json", "is not JSON", undefined, error);
   }
-  const json = object(value, "top");
-  if (json["format"] !== "gossamer-artifact") fail("format", '"gossamer-artifact"', json["format"]);
-  if (json["version"] !== 2) fail("version", 2, json["version"], "made for another version of this runtime");
+  const json = object(value, "");
+  if (json["format"] !== "gossamer-artifact") fail("format", "one of gossamer-artifact", json["format"]);
+  if (json["version"] !== 2 && json["version"] !== 3) {
+    const what = "was written in another version of the format";
+    throw new GossamerError("manifest", "manifest.json", what, "version 2 or 3", json["version"]);
+  }
   const files = object(json["files"], "files");
   const code = codeFiles(json, files);
+  const [inputs, outputs] = [tensors(json, "inputs"), tensors(json, "outputs")];
+  const table = json["version"] === 3 ? readTable(object(json["table"], "table")) : null;
+  checkTable(table, inputs, outputs);
   return {
+    table,
     name: name(json, ""),
-    entry: text(json, "entry", "", /^gossamer_entry_[A-Za-z_][A-Za-z0-9_]{0,199}$/, "gossamer_entry_ and an identifier"),
-    inputs: tensors(json, "inputs"),
-    outputs: tensors(json, "outputs"),
+    entry: text(json, "entry", "", /^gossamer_entry_[A-Za-z_][A-Za-z0-9_]{0,199}$/, "text matching gossamer_entry_[A-Za-z_][A-Za-z0-9_]{0,199}"),
+    inputs,
+    outputs,
     threads: whole(json, "threads", "", 1, MOST_THREADS),
     arenaBytes: whole(json, "arena_bytes", ""),
     scratchBytes: whole(json, "scratch_bytes", ""),

@@ -1,12 +1,13 @@
 import { canShare, Crew } from "./crew.js";
 import { GossamerError, show } from "./errors.js";
 import { checkFeeds, type Feeds } from "./feeds.js";
-import { embeddedWeights, findEntry, instantiate, type Entry } from "./instance.js";
+import { embeddedWeights, findEntry, findSizes, instantiate, type Entry } from "./instance.js";
 import { loadCode, loadWeights } from "./loading.js";
 import { MOST_THREADS, readManifest, type CodeFile, type Manifest, type TensorSpec } from "./manifest.js";
-import { copied, layout, reserve, type Layout } from "./memory.js";
+import { checkEnd, copied, grow, layout, placeRun, reserve, type Layout, type Places } from "./memory.js";
+import { dimsOf, refusedSizes, symbolValues, type Fed } from "./sizes.js";
 import { openSource, readAll, type Files, type Source } from "./source.js";
-import { arrayOf, Tensor, type DataType, type TypedArray } from "./tensor.js";
+import { arrayOf, bytesPerElement, sizeOf, Tensor, type DataType } from "./tensor.js";
 import { chooseCode, type Variant } from "./variant.js";
 import type { Orders } from "./worker.js";
 
@@ -25,12 +26,12 @@ export interface SessionOptions {
   readonly onKernel?: () => void;
 }
 
-/** Name, element type and shape of an input or output. */
+/** Name, element type and shape of an input or output; a size that each run may choose is a name or a formula. */
 export interface ValueMetadata {
   readonly name: string;
   readonly isTensor: true;
   readonly type: DataType;
-  readonly shape: readonly number[];
+  readonly shape: readonly (number | string)[];
 }
 
 interface Model {
@@ -38,7 +39,9 @@ interface Model {
   readonly code: CodeFile;
   readonly place: Layout;
   readonly memory: WebAssembly.Memory;
-  readonly compute: () => void;
+  readonly weights: number;
+  readonly sizes: Entry | null;
+  readonly compute: (parameters: readonly number[]) => void;
   readonly crew: Crew | null;
   readonly threads: number;
   readonly verified: boolean;
@@ -53,7 +56,10 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
   const code = chooseCode(manifest, source, options.variant);
   const wanted = chooseThreads(manifest, options);
   const place = layout(manifest, code, wanted);
-  const memory = reserve(place.pages, wanted > 1);
+  const fixed = manifest.table === null ? placesOf(manifest, place, wanted, []) : null;
+  const end = fixed?.end ?? place.free;
+  checkEnd(end, "manifest");
+  const memory = reserve(end, code, wanted > 1, fixed === null);
   const total = code.bytes + (manifest.weights.file === null ? 0 : manifest.weights.bytes);
   let received = 0;
   const progress = (bytes: number): void => options.onProgress?.((received += bytes), total);
@@ -65,7 +71,8 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
   const entry = findEntry(exports, manifest, code);
   const embedded = manifest.weights.file === null && manifest.weights.bytes > 0;
   const weights = embedded ? embeddedWeights(exports, manifest, code) : place.weights;
-  const parameters = [...place.inputs, ...place.outputs, weights, place.arena];
+  const sizes = findSizes(exports, manifest, code);
+  const parameters = manifest.inputs.length + manifest.outputs.length + 2;
   const orders = Array.from({ length: wanted }, (_, thread): Orders => {
     const stack = place.stacks[thread - 1];
     return { module, memory, entry: manifest.entry, parameters, thread, threads: wanted, control: place.control, stack };
@@ -76,7 +83,9 @@ async function open(source: Source, options: SessionOptions, abort: AbortControl
     code,
     place,
     memory,
-    compute: () => {
+    weights,
+    sizes,
+    compute: (parameters) => {
       options.onKernel?.();
       computeAlone(code, exports, entry, [...parameters, 0, 1, options.onKernel ? 1 : 0]);
     },
@@ -113,8 +122,6 @@ export class InferenceSession {
   readonly verified: boolean;
   /** Bytes read: manifest, code and weights. */
   readonly downloadBytes: number;
-  /** Bytes of memory reserved for this session. */
-  readonly memoryBytes: number;
   /** Threads of one run. */
   readonly threads: number;
   #model: Model | null;
@@ -130,8 +137,12 @@ export class InferenceSession {
     this.verified = model.verified;
     this.threads = model.threads;
     this.downloadBytes = model.bytes;
-    this.memoryBytes = model.place.pages * 65536;
     this.#model = model;
+  }
+
+  /** Bytes of memory reserved for this session, which runs of larger sizes may make more; 0 when it was released. */
+  get memoryBytes(): number {
+    return this.#model?.memory.buffer.byteLength ?? 0;
   }
 
   /**
@@ -161,19 +172,21 @@ export class InferenceSession {
     if (unknown !== undefined) {
       throw new GossamerError("feed", `output ${show(unknown)}`, "no such output", this.outputNames.map(show).join(", "));
     }
-    const inputs = checkFeeds(model.manifest.inputs, feeds).map(bytesOf);
+    const fed = checkFeeds(model.manifest.inputs, feeds);
     const wanted = fetches ?? this.outputNames;
     const { crew } = model;
     if (crew === null) {
-      write(model, inputs);
-      model.compute();
-      return results(model, wanted);
+      const places = prepare(model, fed);
+      model.compute(parametersOf(model, places));
+      return results(model, places, wanted);
     }
-    const copies = inputs.map((bytes) => bytes.slice());
+    const copies = fed.map(({ data, dims }) => ({ data: data.slice(), dims }));
     const result = this.#last.then(async () => {
-      write(model, copies);
+      const places = prepare(model, copies);
+      const parameters = parametersOf(model, places);
+      new Uint32Array(model.memory.buffer, model.place.control + 64, parameters.length).set(parameters);
       await crew.run(model.code.file);
-      return results(model, wanted);
+      return results(model, places, wanted);
     });
     this.#last = result.catch(() => {});
     return result;
@@ -188,11 +201,50 @@ export class InferenceSession {
   }
 }
 
-const bytesOf = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
-function write({ memory, place }: Model, inputs: readonly Uint8Array[]): void {
-  inputs.forEach((bytes, i) => new Uint8Array(memory.buffer, place.inputs[i], bytes.length).set(bytes));
+/** Where a run of the model has its tensors; `numbers` is the table of sizes, filled in, or nothing. */
+function placesOf(manifest: Manifest, place: Layout, threads: number, numbers: ArrayLike<bigint>): Places {
+  const bytes = (spec: TensorSpec): number => (numbers.length > 0 ? bytesOf(spec, numbers) : spec.bytes);
+  const [arena, scratch] = numbers.length > 0 ? [numbers[0]!, numbers[1]!] : [manifest.arenaBytes, manifest.scratchBytes];
+  const all = Number(arena) + (threads - 1) * Number(scratch);
+  return placeRun(place.free, manifest.inputs.map(bytes), manifest.outputs.map(bytes), all);
 }
+
+const bytesOf = (spec: TensorSpec, numbers: ArrayLike<bigint>): number =>
+  sizeOf(dimsOf(spec, numbers)) * bytesPerElement(spec.type);
+
+/** Lay out the tensors of a run and write the inputs and the table of sizes to their places. */
+function prepare(model: Model, fed: readonly Fed[]): Places {
+  const { manifest, memory, place } = model;
+  const numbers = fillTable(model, fed);
+  const places = placesOf(manifest, place, model.threads, numbers);
+  checkEnd(places.end, "feed");
+  grow(memory, places.end);
+  fed.forEach(({ data }, i) => {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    new Uint8Array(memory.buffer, places.inputs[i], bytes.length).set(bytes);
+  });
+  new BigInt64Array(memory.buffer, places.arena, numbers.length).set(numbers);
+  return places;
+}
+
+/** A copy of the table for inputs of these dims, filled in by the model's code; empty where there is none. */
+function fillTable({ manifest, memory, place, sizes }: Model, fed: readonly Fed[]): BigInt64Array {
+  const { table } = manifest;
+  if (table === null || sizes === null) return new BigInt64Array(0);
+  const numbers = new BigInt64Array(memory.buffer, place.table, table.count).fill(0n);
+  const values = symbolValues(table, manifest.inputs, fed.map(({ dims }) => dims));
+  for (const [slot, size] of values) numbers[slot] = BigInt(size);
+  const status = sizes(place.table);
+  if (status !== 0 || numbers[0]! < 0n) throw refusedSizes(table, Number(numbers[0]));
+  return numbers.slice();
+}
+
+const parametersOf = ({ weights }: Model, places: Places): readonly number[] => [
+  ...places.inputs,
+  ...places.outputs,
+  weights,
+  places.arena,
+];
 
 /** Compute as the only thread; the last of `parameters` says whether kernels call back. */
 function computeAlone(code: CodeFile, exports: WebAssembly.Exports, entry: Entry, parameters: readonly number[]): void {
@@ -210,10 +262,13 @@ function computeAlone(code: CodeFile, exports: WebAssembly.Exports, entry: Entry
   }
 }
 
-function results({ manifest, place, memory }: Model, wanted: readonly string[]): Record<string, Tensor> {
-  const entries = manifest.outputs.map(({ name, type, dims, bytes }, i): [string, Tensor] | null => {
-    if (!wanted.includes(name)) return null;
-    return [name, new Tensor(type, arrayOf(type, copied(memory, place.outputs[i]!, bytes)), dims)];
+function results({ manifest, memory }: Model, places: Places, wanted: readonly string[]): Record<string, Tensor> {
+  // Sizes that data decide are known only now.
+  const numbers = new BigInt64Array(memory.buffer, places.arena, manifest.table?.count ?? 0);
+  const entries = manifest.outputs.map((spec, i): [string, Tensor] | null => {
+    if (!wanted.includes(spec.name)) return null;
+    const data = copied(memory, places.outputs[i]!, bytesOf(spec, numbers));
+    return [spec.name, new Tensor(spec.type, arrayOf(spec.type, data), dimsOf(spec, numbers))];
   });
   return Object.fromEntries(entries.filter((entry) => entry !== null));
 }

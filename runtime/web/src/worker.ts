@@ -3,8 +3,8 @@ export interface Orders {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly entry: string;
-  /** Of the entry, up to the arena. */
-  readonly parameters: readonly number[];
+  /** How many parameters of the entry, up to the arena, stand behind the words below. */
+  readonly parameters: number;
   readonly thread: number;
   readonly threads: number;
   /** The address of the words below. */
@@ -41,6 +41,7 @@ export function work(words: typeof WORDS): void {
   const serve = (orders: Orders): void => {
     const { module, memory, threads, thread, stack } = orders;
     const state = new Int32Array(memory.buffer, orders.control, 16);
+    const parameters = new Uint32Array(memory.buffer, orders.control + 64, orders.parameters);
     const awaitChange = (index: number, seen: number): void => {
       const start = performance.now();
       do {
@@ -78,7 +79,7 @@ export function work(words: typeof WORDS): void {
       awaitChange(words.round, round);
       if (pointer) pointer.value = top; // a run that stopped in the middle leaves it anywhere
       try {
-        const status = entry(...orders.parameters, thread, threads, 1);
+        const status = entry(...parameters, thread, threads, 1);
         if (status !== 0) fail("", status);
       } catch (error) {
         if (error !== othersFailed) fail(String((error as Error).message));
