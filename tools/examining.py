@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hindrance", "examine", "to_dict"]
 
-_TYPE = "cast it to a type that is listed in docs/models.md, in the model"
+_TYPE = "leave it out of the model: docs/artifact.md lists the types that are taken"
 _SIZE = "give numbers for the sizes of inputs, as --input-shape x:1,3,224,224"
 _SEE = "see docs/models.md"  # which says no more than this list does
 _OPERATOR = "export the model without it, or leave this part of the model out of what is compiled"
