@@ -129,7 +129,12 @@ def open_manifest(folder: Path) -> dict[str, Any]:
     return {**manifest(folder, embedded=True), **open_sizes, "weights": NO_WEIGHTS}
 
 
-NO_WEIGHTS: dict[str, Any] = {"file": None, "bytes": 0, "sha256": hashlib.sha256(b"").hexdigest(), "tensors": []}
+NO_WEIGHTS: dict[str, Any] = {
+    "file": None,
+    "bytes": 0,
+    "sha256": hashlib.sha256(b"").hexdigest(),
+    "tensors": [],
+}
 TRAP = "if (x[1] > 1e30f && thread == threads - 1) __builtin_trap();"
 
 
