@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx as tir
 
 from ..dims import is_fixed
+from .any_rows import rest_tiles
 from .builder import Builder, Pointer, constant, int32
 from .recurrent_cells import Cell, Phase
 from .recurrent_sums import Sums
@@ -137,7 +138,7 @@ class TimeLoop:
                     self._tile(number, phase, panel, vector, width, [b.let(row + r) for r in range(height)])
 
     def _blocks(self) -> Iterator[tuple[Any, int]]:
-        """(first row, rows) of the blocks; what does not fill one is one block less high, or single rows."""
+        """(first row, rows) of the blocks; what does not fill one is a lower block, or several."""
         b, rows = self.b, self.kernel.plan.rows
         if is_fixed(self.batch) and self.batch == rows:
             yield int32(0), rows
@@ -152,8 +153,7 @@ class TimeLoop:
             if is_fixed(tail):
                 yield int32(full * rows), tail
             else:
-                with b.loop(tail, full * rows) as row:
-                    yield row, 1
+                yield from rest_tiles(b, b.let(int32(full * rows)), tail, rows)
 
     def _tile(self, number: int, phase: Phase, panel: Any, vector: Any, width: int, rows: list[Any]) -> None:
         weights = self.pointer(self.kernel.weights[number])

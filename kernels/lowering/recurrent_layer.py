@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -13,10 +12,8 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ..cpu.epilogue import Accumulator
 from ..cpu.lazy import Fill, Lazy, Leaf
-from ..cpu.matmul import Matmul
 from ..cpu.recurrent import Recurrent, RecurrentPlan
 from ..cpu.recurrent_cells import Cell
-from ..cpu.register_tile import best_tile
 from ..cpu.tensor import Tensor
 from ..dims import fixed, is_fixed
 from .attributes import describe, integer, number, require_equal, text
@@ -33,6 +30,7 @@ from .recurrent_packing import (
     recurrent_panels,
     unit_rows,
 )
+from .recurrent_products import any_rows, row_products
 from .report import report_layer
 from .row_products import in_rows
 from .state import Lowering
@@ -118,7 +116,9 @@ def lower_recurrent(
         last=_last(state, given, sizes, ("h", *states)),
         states=_states(state, cells[0], sizes),
     )
-    kernel.macs = prod((sizes.directions, sizes.hidden, sizes.hidden, given.gates, sizes.steps, sizes.batch))
+    if is_fixed(sizes.steps, sizes.batch):
+        own = sizes.directions * sizes.hidden * sizes.hidden * given.gates
+        kernel.macs = own * sizes.steps * sizes.batch
     state.steps.append(kernel)
     _define(state, given, sizes, kernel, ("h", *states))
 
@@ -158,23 +158,21 @@ def _products(state: Lowering, given: RecurrentNode, sizes: _Sizes, bias: Tensor
     source = state.dense(state.lazy(_required(given, 0)), "recurrent_in")
     rows = sizes.steps * sizes.batch
     left = source.view((rows, sizes.inputs), (sizes.inputs, 1))
-    array, lanes = state.constant(weights), state.isa.lanes
-    if array is not None:
-        columns = input_columns(array, given.gates, lanes)
+    array = state.constant(weights)
+    if array is None:
+        moved = moved_columns(state, state.lazy(weights), given.gates)
+        out = row_products(state, left, moved, bias)
+    elif is_fixed(rows):
+        columns = input_columns(array, given.gates, state.isa.lanes)
         shape = (rows, columns.shape[1])
-        epilogue = Epilogue(Accumulator(shape), node.outputs[0])
         plain = Choice("gemm", 0, "", "products of all inputs")
+        epilogue = Epilogue(Accumulator(shape), node.outputs[0])
         out, choice = in_rows(state, node, left, columns, bias, shape, plain, epilogue)
         report_layer(state, node, columns, out, choice, None)
     else:
-        moved = moved_columns(state, state.lazy(weights), given.gates)
-        shape = (rows, moved.shape[1])
-        out = state.new_tensor("products", "float32", shape)
-        tile = best_tile(state.isa, rows, shape[1] // lanes)
-        tree = Accumulator(shape)
-        state.steps.append(Matmul(left, Leaf(moved), None, bias, out, tile, tree))
+        out = any_rows(state, node, left, input_columns(array, given.gates, state.isa.lanes), bias)
     first, second = (sizes.batch, 1) if not given.batch_first else (1, sizes.steps)
-    pitch = shape[1]
+    pitch = out.shape[1]
     return out.view((sizes.steps, sizes.batch, pitch), (first * pitch, second * pitch, 1))
 
 
@@ -258,7 +256,8 @@ def _lengths(state: Lowering, given: RecurrentNode, sizes: _Sizes) -> Tensor | N
     if value is None:
         return None
     array, source = state.constant(value), state.lazy(value)
-    require_equal(given.node, "shapes of sequence_lens", (sizes.batch,), source.shape)
+    require_equal(given.node, "ranks of sequence_lens", 1, len(source.shape))
+    state.sizes.equal(source.shape[0], sizes.batch, f"sequence_lens of {describe(given.node)}")
     if array is not None and is_fixed(sizes.steps) and (array == sizes.steps).all():
         return None
     if source.dtype != "int32":
@@ -279,7 +278,9 @@ def _initial(state: Lowering, given: RecurrentNode, sizes: _Sizes, names: Sequen
         shape = (sizes.directions, sizes.batch, sizes.hidden)
         first, second, third = shape
         expected = (second, first, third) if given.batch_first else shape
-        require_equal(given.node, f"shapes of initial_{name}", expected, source.shape)
+        require_equal(given.node, f"ranks of initial_{name}", 3, len(source.shape))
+        for wanted, got in zip(expected, source.shape, strict=True):
+            state.sizes.equal(got, wanted, f"initial_{name} of {describe(given.node)}")
         if isinstance(source, Fill) and source.value == 0:
             continue
         found[name] = _directions_first(state.stored(value), given)
