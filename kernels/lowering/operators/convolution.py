@@ -13,6 +13,8 @@ from ...cpu.lazy import Leaf
 from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
+from ...dims import is_fixed
+from ..any_size.convolution import any_convolution
 from ..any_size.windows import convolved_shape
 from ..attributes import describe, integer, require_equal
 from ..choice import Choice
@@ -25,11 +27,12 @@ from ..report import report_layer
 from ..single_pixel import single_pixel
 from ..state import Lowering
 from ..stored_convolution import stored_convolution
+from ..variants import is_wide
 from ..windows import window_of
 from .movement import reshaped
 
 
-@lowers("Conv")
+@lowers("Conv", takes=is_wide)
 def lower_convolution(state: Lowering, node: ir.Node) -> None:
     """Two-dimensional (or one-dimensional, as height 1) float32 convolution with constant weights.
 
@@ -45,6 +48,9 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
         return
     if weights.dtype != np.float32:
         raise UnsupportedError("the weight must be float32", where=describe(node), got=weights.dtype)
+    if not is_fixed(*shape[1:]):
+        any_convolution(state, node, state.tensor(state.lazy(_input(node)), node.name or "conv_in"), weights)
+        return
     if weights.ndim not in (3, 4):
         raise UnsupportedError(
             "only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D"

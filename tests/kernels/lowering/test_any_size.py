@@ -166,7 +166,8 @@ def attention(mask: str) -> onnx.ModelProto:
         "va = Relu(v) vs = Reshape(va, heads) vt = Transpose <perm: ints = [0, 2, 1, 3]> (vs)"
         f"s = MatMul(xt, zt) d = Div(s, scale) {added} p = Softmax (m) o = MatMul(p, vt)"
         "t = Transpose <perm: ints = [0, 2, 1, 3]> (o) y = Reshape(t, joined) }",
-        heads=np.array([0, 0, 4, 8]), joined=np.array([0, 0, 32]), scale=np.array(3, np.float32), one=np.array(1, np.float32),
+        heads=np.array([0, 0, 4, 8]), joined=np.array([0, 0, 32]),
+        scale=np.array(3, np.float32), one=np.array(1, np.float32),
     )  # fmt: skip
 
 
@@ -186,3 +187,51 @@ def test_attention_with_a_mask_that_widens_scores_is_two_products(tmp_path: Path
     feed = {"x": floats(1, 5, 32), "z": floats(1, 6, 32), "v": floats(1, 6, 32), "mask": floats(1, 1, 1, 6)}
     compiled = agrees(made, tmp_path, [feed])
     assert "any-attention" not in compiled.families
+
+
+_IMAGES = [(1, 5, 6), (2, 9, 8), (1, 16, 16), (1, 17, 33)]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kernel", "group"),
+    [
+        ("pads: ints = [1, 1, 1, 1]", 3, 1),
+        ("pads: ints = [2, 1, 0, 1], strides: ints = [2, 2]", 3, 2),
+        ("dilations: ints = [2, 1]", 3, 1),
+        ('auto_pad: string = "SAME_LOWER", strides: ints = [2, 3]', 5, 8),
+        ("strides: ints = [2, 2]", 1, 1),
+        ("strides: ints = [1, 1]", 1, 1),
+    ],
+)
+def test_convolutions_of_any_image(attributes: str, kernel: int, group: int, tmp_path: Path) -> None:
+    made = model(
+        f"g (float[n, 8, h, w] x) => (float[n, 16, a, b] y)"
+        f"{{ c = Conv <{attributes}, group: int = {group}> (x, w, b) y = Relu(c) }}",
+        w=floats(16, 8 // group, kernel, kernel), b=floats(16),
+    )  # fmt: skip
+    compiled = agrees(made, tmp_path, [{"x": floats(n, 8, h, w)} for n, h, w in _IMAGES])
+    assert compiled.families[:2] == ["any-planes", "any-convolution"]
+
+
+def test_residual_sums_of_any_image_are_part_of_convolutions(tmp_path: Path) -> None:
+    made = model(
+        "g (float[n, 8, h, w] x) => (float[n, 8, h, w] y) {"
+        "a = Conv <pads: ints = [1, 1, 1, 1]> (x, k, b) c = Conv <pads: ints = [1, 1, 1, 1]> (a, k, b)"
+        "s = Add(c, a) r = Relu(s) y = Conv(r, p) }",
+        k=floats(8, 8, 3, 3) / 9, b=floats(8), p=floats(8, 8, 1, 1),
+    )  # fmt: skip
+    compiled = agrees(made, tmp_path, [{"x": floats(n, 8, h, w)} for n, h, w in _IMAGES])
+    assert "elementwise" not in compiled.families
+
+
+@pytest.mark.parametrize("space", [1, 3])
+def test_convolutions_of_lines_and_volumes(space: int, tmp_path: Path) -> None:
+    axes = ", ".join("def"[:space])
+    attributes = f"pads: ints = {[1] * 2 * space}, strides: ints = {[2] + [1] * (space - 1)}"
+    made = model(
+        f"g (float[n, 4, {axes}] x) => (float[n, 6, {axes.upper()}] y)"
+        f"{{ y = Conv <{attributes}> (x, w, b) }}",
+        w=floats(6, 4, *[3] * space), b=floats(6),
+    )  # fmt: skip
+    shapes = [(3,) * space, (5, 6, 7)[:space], (17, 4, 18)[:space]]
+    agrees(made, tmp_path, [{"x": floats(n, 4, *shape)} for n in (1, 2) for shape in shapes], 2e-5)
