@@ -24,9 +24,10 @@ _DEEPEST_CALL = 64
 
 
 def check_graphs(proto: onnx.ModelProto) -> None:
-    """Raises ModelError for attributes given twice or referring to a function's outside functions, outputs
+    """Raises ModelError for unknown opsets, attributes given twice or of a function outside one, outputs
     listed twice or none, absurd names, and functions that call each other in a circle or grow without end.
     """
+    _check_opsets(proto)
     for graph in graphs_of(proto):
         _check_outputs([value.name for value in graph.output])
         _check_names([*(v.name for v in graph.input), *(t.name for t in graph.initializer)])
@@ -45,6 +46,20 @@ def check_graphs(proto: onnx.ModelProto) -> None:
         for node in _all_nodes(function.node):
             _check_node(node)
     _check_functions(proto)
+
+
+def _check_opsets(proto: onnx.ModelProto) -> None:
+    newest = {"": onnx.defs.onnx_opset_version(), "ai.onnx": onnx.defs.onnx_opset_version()}
+    for opset in [*proto.opset_import, *(entry for f in proto.functions for entry in f.opset_import)]:
+        most = newest.get(opset.domain)
+        if most is not None and not 1 <= opset.version <= most:
+            raise ModelError(
+                "the model is written in an opset that does not exist",
+                where=f"opset {opset.domain or 'ai.onnx'}",
+                expected=f"1..{most}",
+                got=opset.version,
+                advice="a newer onnx package knows later ones" if opset.version > most else None,
+            )
 
 
 def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path, PureWindowsPath
 
 import onnx
@@ -17,6 +18,7 @@ __all__ = ["check_external_data"]
 _DIGESTS = {40: "sha1", 64: "sha256"}
 _SMALL = 4096
 """Bytes of a tensor that is not worth mapping; ONNX's checker opens the files of those up to 1,000 bytes."""
+_NUMBER = re.compile("[0-9]{1,19}")
 _COPY_ADVICE = "copy the data file into the model's folder"
 
 
@@ -51,7 +53,10 @@ def _data_file(name: str, location: str, folder: Path) -> Path:
         raise ModelError("external data needs a path relative to the model", where=where)
     if ".." in as_windows.parts:
         raise ModelError("external data lies outside the model's folder", where=where, advice=_COPY_ADVICE)
-    root, path = folder.resolve(), (folder / location).resolve()
+    try:
+        root, path = folder.resolve(), (folder / location).resolve()
+    except (OSError, RuntimeError):
+        raise ModelError("external data is a link that leads nowhere", where=where) from None
     if not path.is_relative_to(root):
         raise ModelError(
             "external data is a link out of the model's folder", where=where, advice=_COPY_ADVICE
@@ -68,11 +73,15 @@ def _data_file(name: str, location: str, folder: Path) -> Path:
 
 def _check_extent(tensor: TensorProto, entries: dict[str, str], path: Path) -> int:
     expected = tensor_bytes(tensor)
-    try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", str(expected)))
-    except ValueError:
-        raise ModelError("external data has no readable offset and length", where=tensor.name) from None
+    given = entries.get("offset", "0"), entries.get("length", str(expected))
+    if not all(_NUMBER.fullmatch(text) for text in given):
+        raise ModelError(
+            "external data has no readable offset and length",
+            where=tensor.name,
+            expected="whole numbers",
+            got=", ".join(given),
+        )
+    offset, length = map(int, given)
     size = path.stat().st_size
     if length != expected:
         raise ModelError(
@@ -81,7 +90,7 @@ def _check_extent(tensor: TensorProto, entries: dict[str, str], path: Path) -> i
             expected=f"{expected} bytes for {list(tensor.dims)}",
             got=length,
         )
-    if offset < 0 or offset + length > size:
+    if offset + length > size:
         raise ModelError(
             "the file of external data is too short",
             where=f"{tensor.name} in {path.name!r}",

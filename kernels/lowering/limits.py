@@ -8,7 +8,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from gossamer.runtime.errors import GossamerError, UnsupportedError
+from gossamer.runtime.errors import GossamerError, ModelError, UnsupportedError
 
 from .attributes import describe
 from .state import Lowering
@@ -24,13 +24,16 @@ ARENA_LIMIT = 1 << 34
 def check_tensors(state: Lowering, values: Iterable[ir.Value | None], where: str) -> None:
     """Raises UnsupportedError for a value, computed or not, of more elements than kernels can count."""
     for value in values:
-        lazy = state.values.get(value) if value is not None else None
-        if value is not None and lazy is not None and _elements(lazy.shape) > ELEMENT_LIMIT:
+        if value is None:
+            continue
+        lazy = state.values.get(value)
+        shape = lazy.shape if lazy is not None else tuple(value.shape or ())
+        if _elements(shape) > ELEMENT_LIMIT:
             raise UnsupportedError(
                 f"value {value.name!r} is too large",
                 where=where,
                 expected=f"at most {ELEMENT_LIMIT} elements",
-                got=list(lazy.shape),
+                got=list(shape),
             )
 
 
@@ -53,9 +56,16 @@ def check_arena(size: int) -> None:
 
 @contextmanager
 def named_failures(node: ir.Node) -> Iterator[None]:
-    """What a rule did not foresee is refused by the node's name, before anything is built."""
+    """Every refusal names the node; what a rule did not foresee is one too, before anything is built."""
     try:
         yield
+    except (ModelError, UnsupportedError) as error:
+        if describe(node) in str(error):
+            raise
+        where = describe(node) if error.where is None else f"{describe(node)}: {error.where}"
+        raise type(error)(
+            error.what, where=where, expected=error.expected, got=error.got, advice=error.advice
+        ) from error
     except (GossamerError, MemoryError):
         raise
     except Exception as error:

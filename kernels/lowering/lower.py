@@ -110,7 +110,7 @@ def lower_nodes(state: Lowering, graph: ir.Graph) -> None:
         if state.survey is not None and state.survey.leaves_out(node):
             continue
         with noted(state, node.op_type, node.name or "", list(node.outputs)):
-            check_tensors(state, node.inputs, describe(node))
+            check_tensors(state, [*node.inputs, *node.outputs], describe(node))
             with named_failures(node):
                 _lower_node(state, node)
             check_tensors(state, node.outputs, describe(node))

@@ -249,7 +249,7 @@ class Lowering:
         result = broadcast_shapes(shapes)
         for shape in shapes:
             for size, whole in zip(reversed(shape), reversed(result), strict=False):
-                if not is_fixed(size, whole) and size != 1:
+                if size != 1 and size != whole:
                     self.sizes.equal(size, whole, f"{where}: sizes differ")
         return result
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from gossamer.runtime.errors import UnsupportedError
+from gossamer.runtime.errors import ModelError, UnsupportedError
 
 from ...cpu.iota import Iota
 from ...cpu.lazy import Fill
@@ -69,8 +70,32 @@ def lower_range(state: Lowering, node: ir.Node) -> None:
         return
     bounds = [constant_input(state, node, i, "a bound") for i in range(3)]
     first, last, step = (b.reshape(-1)[0] for b in bounds if b is not None)
-    count = max(0, int(np.ceil((last - first) / step)))
+    count = _counted(node, first, last, step)
     state.arrays[node.outputs[0]] = (first + np.arange(count) * step).astype(first.dtype)
+
+
+_MOST_NUMBERS = 1 << 26
+"""Of a range, and elements of a matrix, that are stored as a constant."""
+
+
+def _counted(node: ir.Node, first: Any, last: Any, step: Any) -> int:
+    """How many numbers a range of constants has; a small model must not ask for terabytes."""
+    if step == 0 or not all(np.isfinite(bound) for bound in (first, last, step)):
+        raise ModelError(
+            "a range has no end",
+            where=describe(node),
+            expected="a step other than 0",
+            got=f"{first}, {last}, {step}",
+        )
+    count = max(0, int(np.ceil((float(last) - float(first)) / float(step))))
+    if count > _MOST_NUMBERS:
+        raise UnsupportedError(
+            "a range is too long",
+            where=describe(node),
+            expected=f"at most {_MOST_NUMBERS} numbers",
+            got=count,
+        )
+    return count
 
 
 def counted(start: Size, limit: Size, delta: Size) -> Size:
@@ -86,7 +111,7 @@ def lower_eye(state: Lowering, node: ir.Node) -> None:
     rows, columns = source_of(state, node).shape
     dtype = dtype_name(node.outputs[0], describe(node))
     offset = integer(node, "k", 0)
-    if isinstance(rows, int) and isinstance(columns, int):
+    if isinstance(rows, int) and isinstance(columns, int) and rows * columns <= _MOST_NUMBERS:
         state.arrays[node.outputs[0]] = np.eye(rows, columns, offset, dtype=dtype)
         return
     down = reshaped(state, Iota(offset, 1, rows, "int32"), (rows, 1))
