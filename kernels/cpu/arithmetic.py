@@ -115,7 +115,7 @@ def _is_signed(x: Any) -> bool:
 def _mod(b_: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     a, b = _match(values)
     if _is_float(a):
-        rest = b_.hold(a - tir.trunc(a / b) * b)
+        rest = b_.hold(_float_rest(b_, b_.hold(a), b_.hold(b)))
     else:
         rest = b_.hold(tir.truncmod(a, _safe_divisor(b)))
     if options.get("fmod") or not _is_signed(a):
@@ -123,6 +123,13 @@ def _mod(b_: Builder, values: list[Any], options: Options, dtype: str) -> Any:
     other_sign = tir.NE(tir.Select(rest < _like(0, a), _like(1, a), _like(0, a)),
                         tir.Select(b < _like(0, a), _like(1, a), _like(0, a)))  # fmt: skip
     return tir.Select(tir.And(tir.NE(rest, _like(0, a)), other_sign), rest + b, rest)
+
+
+def _float_rest(b_: Builder, a: Any, b: Any) -> Any:
+    """As C's fmod: an infinite divisor leaves `a`."""
+    endless = _like(float("inf"), a)
+    infinite = tir.And(tir.EQ(tir.abs(b), endless), tir.abs(a) < endless)
+    return tir.Select(infinite, a, a - tir.trunc(a / b) * b)
 
 
 def _negative(x: Any) -> Any:
@@ -199,11 +206,16 @@ def _power(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
         return special[exponent]()
     if exponent in (1.0, 2.0, 3.0):
         return special[exponent]()
-    y = _like(exponent, x) if exponent is not None else cast(values[1], scalar_type(x))
-    x, y = _match([x, y])
-    if scalar_type(x) == "float32":
-        return vm.power(b, b.hold(x), b.hold(y))
-    return cast(vm.power(b, cast(x, "float32"), cast(y, "float32")), scalar_type(x))
+    kind = scalar_type(x) if _is_float(x) else "float64"
+    y = constant(exponent, kind) if exponent is not None else cast(values[1], kind)
+    base, y = _match([cast(x, kind), y])
+    result = vm.power(b, b.hold(base), b.hold(y))
+    if _is_float(x):
+        return result
+    result = b.hold(result)
+    whole = b.hold(tir.nearbyint(result))  # a power that is whole may come out a little less
+    near = tir.abs(whole - result) < _like(1e-9, whole) * tir.abs(whole)
+    return cast(tir.Select(near, whole, result), scalar_type(x))
 
 
 def _celu(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:

@@ -1,4 +1,4 @@
-"""Elementary functions of float32 vectors as polynomials.
+"""Elementary functions of float32 vectors as polynomials; those of float64 are in `doublemath.py`.
 
 LLVM turns `exp` of a vector into one libm call per lane; these stay in vector registers and need no libm.
 Every function takes and returns an expression of any lane count. What is used more than once is held in a
@@ -18,7 +18,8 @@ from typing import Any
 
 from tvm import tirx as tir
 
-from .builder import Builder, constant, lanes_of, vector_type
+from .builder import Builder, constant, lanes_of, scalar_type, vector_type
+from .doublemath import cos64, erf64, exp64, log64, power64, sigmoid64, sin64, softplus64, tanh64
 
 __all__ = ["cos", "erf", "exp", "log", "power", "sigmoid", "sin", "softplus", "swish", "tanh"]
 
@@ -104,6 +105,8 @@ def _held_between(b: Builder, x: Any, limit: float) -> Any:
 
 def exp(b: Builder, x: Any) -> Any:
     """eˣ; results below 1.7e-38 are 0."""
+    if scalar_type(x) == "float64":
+        return exp64(b, x)
     y = b.hold(_at_most(b.hold(_at_least(x, _LOWEST)), 88.72283))
     shift = _f(_ROUNDING + 126, x)  # scaled by 2ⁿ⁻¹ and 2, since 2¹²⁸ has no float
     biased = b.hold(b.isa.multiply_add(y, _f(_PER_LN2, x), shift))
@@ -133,16 +136,22 @@ def _sigmoid_divisor(b: Builder, x: Any) -> Any:
 
 def sigmoid(b: Builder, x: Any) -> Any:
     """1 / (1 + e⁻ˣ)."""
+    if scalar_type(x) == "float64":
+        return sigmoid64(b, x)
     return _f(1.0, x) / _sigmoid_divisor(b, x)
 
 
 def swish(b: Builder, x: Any) -> Any:
     """x / (1 + e⁻ˣ)."""
+    if scalar_type(x) == "float64":
+        return x * sigmoid64(b, x)
     return x / _sigmoid_divisor(b, x)
 
 
 def tanh(b: Builder, x: Any) -> Any:
     """x P(x²) / Q(x²), the rational approximation that Eigen and XLA use; 1 beyond ±8."""
+    if scalar_type(x) == "float64":
+        return tanh64(b, x)
     x = _held_between(b, x, 7.99881172180175781)
     square = b.hold(x * x)
     numerator = x * _horner(b, square, _TANH_NUMERATOR)
@@ -152,6 +161,8 @@ def tanh(b: Builder, x: Any) -> Any:
 
 def erf(b: Builder, x: Any) -> Any:
     """x P(x²) / Q(x²), XLA's rational approximation; 1 beyond ±3.84."""
+    if scalar_type(x) == "float64":
+        return erf64(b, x)
     x = _held_between(b, x, 3.832506856900711)
     square = b.hold(x * x)
     numerator = x * _horner(b, square, _ERF_NUMERATOR)
@@ -161,6 +172,8 @@ def erf(b: Builder, x: Any) -> Any:
 
 def log(b: Builder, x: Any) -> Any:
     """ln x: x = 2ᵏ m with m in [√½, √2), ln m = 2 atanh((m - 1) / (m + 1))."""
+    if scalar_type(x) == "float64":
+        return log64(b, x)
     lanes = lanes_of(x)
     least = _f(1.1754944e-38, x)  # smaller ones are subnormal: scaled up by 2²³
     y = b.hold(tir.Select(x < least, x * _f(8388608.0, x), x))
@@ -178,12 +191,16 @@ def log(b: Builder, x: Any) -> Any:
 
 def softplus(b: Builder, x: Any) -> Any:
     """ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|)."""
+    if scalar_type(x) == "float64":
+        return softplus64(b, x)
     t = _exp_of_nonpositive(b, b.hold(_f(0.0, x) - tir.abs(x)))
     return tir.Select(x > _f(0.0, x), x, _f(0.0, x)) + log(b, b.hold(_f(1.0, x) + t))
 
 
 def power(b: Builder, x: Any, y: Any) -> Any:
     """xʸ = e^(y ln |x|), negative where x < 0 and y is odd, NaN where x < 0 and y is no integer."""
+    if scalar_type(x) == "float64":
+        return power64(b, x, y)
     magnitude = b.hold(exp(b, b.hold(y * log(b, b.hold(tir.abs(x))))))
     whole = b.hold(_to_int(y))
     odd = tir.EQ(tir.bitwise_and(whole, _i(1, y)), _i(1, y))
@@ -195,11 +212,15 @@ def power(b: Builder, x: Any, y: Any) -> Any:
 
 def sin(b: Builder, x: Any) -> Any:
     """sin x: x = q π/2 + r with |r| ≤ π/4 (π/2 in three parts), Taylor polynomials of r."""
+    if scalar_type(x) == "float64":
+        return sin64(b, x)
     return _sine(b, x, 0)
 
 
 def cos(b: Builder, x: Any) -> Any:
     """cos x = sin(x + π/2), the shift made in whole quarters."""
+    if scalar_type(x) == "float64":
+        return cos64(b, x)
     return _sine(b, x, 1)
 
 
