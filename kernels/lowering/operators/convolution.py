@@ -19,6 +19,7 @@ from ..any_size.windows import convolved_shape
 from ..attributes import describe, integer, require_equal
 from ..choice import Choice
 from ..convolving import Layer, convolution_way
+from ..few_pixels import few_pixels
 from ..fusion import Epilogue, grow_epilogue
 from ..integer_convolution import integer_convolution
 from ..plain_convolution import plain_convolution
@@ -55,6 +56,8 @@ def lower_convolution(state: Lowering, node: ir.Node) -> None:
         raise UnsupportedError(
             "only 1-D and 2-D convolutions", where=describe(node), got=f"{weights.ndim - 2}-D"
         )
+    if few_pixels(state, node, weights, shape):
+        return
     if weights.ndim == 3:
         _one_dimensional(state, node, weights, shape)
         return
