@@ -22,12 +22,16 @@ ARENA_LIMIT = 1 << 34
 
 
 def check_tensors(state: Lowering, values: Iterable[ir.Value | None], where: str) -> None:
-    """Raises UnsupportedError for a value, computed or not, of more elements than kernels can count."""
+    """Raises ModelError for a negative size of a value, computed or not; UnsupportedError for more elements
+    than kernels can count."""
     for value in values:
         if value is None:
             continue
         lazy = state.values.get(value)
         shape = lazy.shape if lazy is not None else tuple(value.shape or ())
+        if any(isinstance(size, int) and size < 0 for size in shape):
+            what = f"value {value.name!r} has a negative size"
+            raise ModelError(what, where=where, expected="0 or more", got=list(shape))
         if _elements(shape) > ELEMENT_LIMIT:
             raise UnsupportedError(
                 f"value {value.name!r} is too large",

@@ -1,4 +1,4 @@
-"""`python -m gossamer.tools.fuzzing`: mutate models until told to stop; every fault is kept."""
+"""`python -m gossamer.tools.fuzzing`: mutate models or artifacts; faults are told, and such models kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -14,6 +15,7 @@ from gossamer.runtime.errors import JobError
 
 from ..console import note
 from ..failing import run_alone
+from .artifacts import fuzz_artifact
 from .compiling import SOUND, try_model, warm_up
 from .guarding import Limits
 from .mutations import mutated
@@ -23,14 +25,33 @@ __all__ = ["command"]
 
 
 def command(
-    models: list[Path] = typer.Argument(None, metavar="[MODELS]...", help="Files or folders to mutate too."),
+    given: list[Path] = typer.Argument(
+        None, metavar="[MODEL|ARTIFACT]...", help="Models, or folders of them, to mutate too; or artifacts."
+    ),
     count: int = typer.Option(1000, "--count", help="How many mutants."),
     seed: int = typer.Option(0, "--seed", help="The same seed gives the same mutants."),
-    keep: Path | None = typer.Option(None, "--keep", metavar="FOLDER", help="Where mutants with a fault go."),
+    keep: Path | None = typer.Option(None, "--keep", metavar="FOLDER", help="Where models with a fault go."),
     memory_gb: int = typer.Option(3, "--memory-gb", help="What one mutant may take."),
 ) -> None:
-    """Mutate models; each must be refused in one line or give onnxruntime's answer."""
-    seeds = {**written_seeds(), **dict(read_seeds(models or []))}
+    """Mutate models or artifacts; each must be refused in one line, or give the right answer."""
+    limits = Limits(memory=memory_gb << 30)
+    artifacts = [path for path in given or [] if (path / "manifest.json").exists()]
+    counts = Counter[str]()
+    for folder in artifacts:
+        counts.update(fuzz_artifact(folder, count, seed, limits))
+    if not artifacts:
+        counts.update(_fuzz_models(given or [], count, seed, limits, keep))
+    print(dict(counts))
+    faults = counts.total() - sum(counts[kind] for kind in SOUND)
+    if faults:
+        raise JobError(f"{faults} of {counts.total()} mutants had a fault")
+
+
+def _fuzz_models(
+    paths: Sequence[Path], count: int, seed: int, limits: Limits, keep: Path | None
+) -> Counter[str]:
+    """How many mutants ended in which way; messages of faults are shown once for each kind."""
+    seeds = {**written_seeds(), **dict(read_seeds(paths))}
     names = sorted(seeds)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -40,7 +61,7 @@ def command(
         rng = random.Random(f"{seed}/{number}")
         name = names[rng.randrange(len(names))]
         data = mutated(seeds[name], rng)
-        verdict = try_model(data, Limits(memory=memory_gb << 30))
+        verdict = try_model(data, limits)
         counts[verdict.kind] += 1
         if verdict.kind not in SOUND or verdict.kind == "stumbled":
             signature = re.sub(r"'[^']*'|[0-9]+", "", verdict.text)[:160]
@@ -51,10 +72,7 @@ def command(
                 (keep / f"{verdict.kind}-{seed}-{number}.onnx").write_bytes(data)
         if number % 200 == 199:
             note(f"{number + 1}: {dict(counts)}")
-    print(dict(counts))
-    faults = counts.total() - sum(counts[kind] for kind in SOUND)
-    if faults:
-        raise JobError(f"{faults} of {count} mutants had a fault", got=f"{len(seen)} kinds of messages")
+    return counts
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ def lower_reshape(state: Lowering, node: ir.Node) -> None:
 def lower_transpose(state: Lowering, node: ir.Node) -> None:
     """Axes in another order: strides of a tensor in memory are permuted."""
     source = source_of(state, node)
-    perm = integers(node, "perm", tuple(reversed(range(len(source.shape)))))
+    rank = len(source.shape)
+    perm = integers(node, "perm", tuple(reversed(range(rank))))
+    if sorted(perm) != list(range(rank)):
+        expected = f"every axis of {rank} once"
+        raise ModelError("perm is no permutation", where=describe(node), expected=expected, got=list(perm))
     state.define(node.outputs[0], transposed(state, source, perm))
 
 
