@@ -16,6 +16,8 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import is_fixed, may_turn
+from .any_rows import rest_tiles
 from .builder import Builder, Pointer, int32
 from .integer_dot import Dot
 from .integer_epilogue import Finish, Spot
@@ -140,11 +142,14 @@ class Work:
     def _rows(self, first: Any, blocks: Any) -> Iterator[tuple[Any, int]]:
         k, b = self.kernel, self.b
         full, tail = divmod(k.reach.pixels[1], k.tile[0])
-        if full:
+        if may_turn(full):
             end = b.let(tir.min(first + blocks, int32(full)))
             with b.loop(b.let(end - first), first) as block:
                 yield b.let(block * k.tile[0], "y"), k.tile[0]
-        if tail:
+        if not is_fixed(tail):
+            with b.when(first + blocks > int32(full)):
+                yield from rest_tiles(b, int32(full * k.tile[0]), int32(tail), k.tile[0])
+        elif tail:
             with b.when(first + blocks > full):
                 yield int32(full * k.tile[0]), tail
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import is_fixed
 from .builder import Builder, Pointer, int32
 from .integer_product import IntegerProduct, Reach, Work
 from .isa import Isa
@@ -50,7 +51,10 @@ class WidenedProduct(IntegerProduct):
         most = isa.target.l2_bytes // _SHARE // 2
         height = self.tile[0]
         fitting = (most - self._elements(1)) // max(1, self.reach.steps[1]) + 1
-        return min(max(1, fitting // height), -(-self.reach.pixels[1] // height)) * height
+        blocks = max(1, fitting // height)
+        if is_fixed(self.reach.pixels[1]):
+            blocks = min(blocks, -(-self.reach.pixels[1] // height))
+        return blocks * height
 
     def _panel(self, width: int) -> int:
         """Weights of so many vectors of outputs."""

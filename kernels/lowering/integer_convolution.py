@@ -13,14 +13,16 @@ from ..cpu.pixel_layout import pixel_pitch, pixel_strides
 from ..cpu.pixel_padding import PadPixels
 from ..cpu.tensor import Tensor, contiguous
 from ..cpu.window import Window
-from .attributes import describe, integer, require_equal
+from ..dims import is_fixed
+from .any_size.windows import convolved_shape
+from .attributes import integer, require_equal
 from .fusion import grow_epilogue
 from .integer_depthwise import integer_depthwise, is_depthwise
 from .integer_layer import IntegerLayer, append_product, integer_layer
 from .joined_groups import joined_groups
 from .pixel_major import pixel_major, read_with_channels
 from .report import report_layer
-from .state import Lowering, filled_shape
+from .state import Lowering
 from .windows import window_of
 
 __all__ = ["flat_reach", "integer_convolution", "padded_image", "reach_of"]
@@ -37,6 +39,9 @@ def integer_convolution(state: Lowering, node: ir.Node) -> bool:
     if layer is None:
         return False
     groups, axes = integer(node, "group", 1), layer.weights.ndim - 2
+    if not is_fixed(*state.lazy(layer.x.integers).shape[1:]):
+        state.float_reasons[layer.x.node] = "the size of the image is known at run time"
+        return False
     if axes not in (1, 2) or (axes == 1 and is_depthwise(layer, groups)):
         kind = "depthwise convolution" if axes == 1 else "convolution"
         state.float_reasons[layer.x.node] = f"no {kind} of {axes} dimensions in integers"
@@ -50,7 +55,7 @@ def integer_convolution(state: Lowering, node: ir.Node) -> bool:
 
 def _lower(state: Lowering, layer: IntegerLayer, groups: int) -> None:
     node = layer.node
-    shape = filled_shape(node.outputs[0], describe(node))
+    shape = convolved_shape(state, node, layer.weights.shape[2:], len(layer.weights))
     source, weights = _image(state, layer), _with_height(layer.weights)
     require_equal(node, "input channels", source.shape[1], weights.shape[1] * groups)
     require_equal(node, "batch sizes", source.shape[0], shape[0])

@@ -13,14 +13,15 @@ from ..cpu.pixel_layout import pixel_pitch, pixel_strides
 from ..cpu.tap_dot import tap_dot
 from ..cpu.tensor import Tensor
 from ..cpu.window import Window
-from .attributes import describe, require_equal
+from .any_size.windows import convolved_shape
+from .attributes import require_equal
 from .choice import Choice
 from .fusion import grow_epilogue
 from .integer_layer import IntegerLayer
 from .integer_tree import Sums, finish_of
 from .pixel_major import pixel_major, read_with_channels
 from .report import report_layer
-from .state import Lowering, filled_shape
+from .state import Lowering
 from .windows import window_of
 
 __all__ = ["integer_depthwise", "is_depthwise"]
@@ -38,7 +39,7 @@ def integer_depthwise(state: Lowering, layer: IntegerLayer) -> None:
     """Appends the kernel, with what follows up to the next integers."""
     node, channels = layer.node, len(layer.weights)
     name = node.name or "depthwise"
-    shape = filled_shape(node.outputs[0], describe(node))
+    shape = convolved_shape(state, node, layer.weights.shape[2:], channels)
     source = pixel_major(state, state.lazy(layer.x.integers), name)
     require_equal(node, "channels", (source.shape[1], shape[1]), (channels, channels))
     require_equal(node, "batch sizes", source.shape[0], shape[0])

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ..cpu.integer_product import Reach
 from ..cpu.lazy import Leaf
+from ..dims import Size, is_fixed
 from .attributes import describe, flag, number, require_equal
 from .fusion import grow_epilogue
 from .integer_layer import IntegerLayer, append_product, integer_layer
@@ -47,15 +48,23 @@ def integer_gemm(state: Lowering, node: ir.Node) -> bool:
 
 def _is_row(state: Lowering, node: ir.Node, addend: ir.Value, beta: float) -> bool:
     array = state.constant(addend)
-    outputs = filled_shape(node.outputs[0], describe(node))[-1]
+    weight = node.inputs[1]
+    assert weight is not None
+    assert weight.shape is not None
+    outputs = weight.shape[0 if flag(node, "transB") else 1]
     one_row = array is not None and (array.ndim < 2 or array.shape[0] == 1)
     return array is not None and one_row and array.size in (1, outputs) and beta == 1.0
 
 
+def _shape(node: ir.Node, shape: tuple[Size, ...]) -> tuple[Size, ...]:
+    """What is declared, where that is a number; `shape` where it is known at run time."""
+    return filled_shape(node.outputs[0], describe(node)) if is_fixed(*shape) else shape
+
+
 def _lower(state: Lowering, layer: IntegerLayer) -> None:
     node, weights = layer.node, layer.weights
-    shape = filled_shape(node.outputs[0], describe(node))
     x = state.lazy(layer.x.integers)
+    shape = _shape(node, (*x.shape[:-1], len(weights)))
     require_equal(node, "inner sizes", weights.shape[1], x.shape[-1] if x.shape else 0)
     require_equal(node, "output sizes", (*x.shape[:-1], len(weights)), shape)
     source = stored_rows(state, x, node.name or "rows")

@@ -16,6 +16,7 @@ from ..cpu.integer_tile import best_integer_tile
 from ..cpu.integer_widened import WidenedProduct, widens
 from ..cpu.register_tile import tile_runs
 from ..cpu.tensor import Tensor
+from ..dims import is_fixed
 from .choice import Choice
 from .integer_sparse import sparse_plan
 from .integer_winograd import winograd_plan
@@ -23,6 +24,7 @@ from .state import Lowering
 
 __all__ = ["Panels"]
 
+_MANY = 1 << 10  # rows for which the tile is chosen where their number is known at run time
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -84,7 +86,8 @@ class Panels:
         winograd = winograd_plan(dot, source, out, out_steps, reach, self.matrix)
         if winograd is not None:
             return winograd.append(state, name, source, bias, out, room, finish, stored)
-        tile = best_integer_tile(dot, reach.pixels[1:], self.strips, self.rows.shape[2] // dot.depth)
+        pixels = tuple(n if is_fixed(n) else _MANY for n in reach.pixels[1:])
+        tile = best_integer_tile(dot, (pixels[0], pixels[1]), self.strips, self.rows.shape[2] // dot.depth)
         weights = np.concatenate([_panels(dot, group, tile[2]) for group in self.rows])
         packed = state.pool.add(f"{name}.weight", weights, f"{dot.name} panels of {tile[2]} vectors")
         kernel = WidenedProduct if widens(reach, dot.reads) else IntegerProduct

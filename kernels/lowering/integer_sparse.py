@@ -14,6 +14,7 @@ from ..cpu.integer_product import Reach
 from ..cpu.integer_sparse import BLOCK_INPUTS, SparseIntegerProduct, most_vectors
 from ..cpu.integer_sums import PlainSums
 from ..cpu.tensor import Tensor
+from ..dims import fits
 from .choice import Choice
 from .state import Lowering
 
@@ -108,7 +109,7 @@ def sparse_plan(dot: Dot, reach: Reach, weights: Array) -> SparsePlan | None:
     """
     single = reach.groups == 1 and prod(count for count, _ in reach.taps) == 1
     flat = reach.pixels[0] == 1 and reach.pixels[2] == 1
-    if not (single and flat and dot.paired == dot.depth and reach.pixels[1] >= dot.lanes):
+    if not (single and flat and dot.paired == dot.depth and fits(dot.lanes, reach.pixels[1])):
         return None
     best = None
     for rows in _ROWS:

@@ -48,7 +48,7 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
     if ends_attention(state, node, any_matmul):
         return
     if is_any_size(state, node):
-        if not begins_attention(state, node):
+        if not integer_matmul(state, node) and not begins_attention(state, node):
             any_matmul(state, node)
         return
     if lower_attention(state, node) or integer_matmul(state, node) or integer_pair(state, node):
@@ -76,10 +76,10 @@ def lower_matmul(state: Lowering, node: ir.Node) -> None:
 @lowers("Gemm", takes=is_float32)
 def lower_gemm(state: Lowering, node: ir.Node) -> None:
     """alpha · A' · B' + beta · C; of dequantised operands, in integers."""
+    if integer_gemm(state, node):
+        return
     if is_any_size(state, node):
         any_gemm(state, node)
-        return
-    if integer_gemm(state, node):
         return
     shape = filled_shape(node.outputs[0], describe(node))
     left = source_of(state, node, 0)
