@@ -11,8 +11,10 @@ import onnx_ir as ir
 
 from .state import Lowering
 
-__all__ = ["has_rule", "lowers", "rule_for", "takes_any_type"]
+__all__ = ["REFUSAL", "has_rule", "lowers", "rule_for", "takes_any_type"]
 
+REFUSAL = "gossamer.refusal"
+"""Where a pass that could not expand a node says why, in the node's `meta`."""
 Rule = Callable[[Lowering, ir.Node], None]
 Takes = Callable[[ir.Node], bool]
 _RULES: dict[str, Rule] = {}
