@@ -21,7 +21,7 @@ from .inputs import bind_inputs
 from .ledger import ledger_of
 from .limits import check_arena, check_tensors, named_failures
 from .memory import plan_memory
-from .registry import rule_for
+from .registry import REFUSAL, rule_for
 from .shape_values import computed_shapes
 from .state import Encoded, Lowering, dtype_name, static_shape
 from .steps import layer_names
@@ -160,7 +160,9 @@ def _decode(state: Lowering, node: ir.Node) -> None:
     found = format_of_operator(node.op_type) if node.domain == "gossamer" else None
     if found is None:
         raise UnsupportedError(
-            "no kernel for this operator", where=describe(node), got=f"domain {node.domain!r}"
+            "no kernel for this operator",
+            where=describe(node),
+            got=f"domain {node.domain!r}" + (f": {reason}" if (reason := node.meta.get(REFUSAL)) else ""),
         )
     given = {name: value for name, value in zip(found.parts, node.inputs, strict=False) if value is not None}
     parts = {name: array for name, value in given.items() if (array := state.constant(value)) is not None}
