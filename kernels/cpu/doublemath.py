@@ -172,7 +172,7 @@ def _erfc_series() -> tuple[float, ...]:
     """
     low = 2 / (2 + _ERF_MOST)
 
-    def wanted(u: np.ndarray) -> np.ndarray:
+    def wanted(u: Any) -> Any:
         t = low + (1 - low) * (np.asarray(u) + 1) / 2
         x = 2 / t - 2
         return np.array([log(erfc(a) / b) + a * a for a, b in zip(x, t, strict=True)])

@@ -17,6 +17,7 @@ from ..program import Program
 from ..targets.base import Target
 from .attributes import describe
 from .entry import Layout, build_module
+from .fed.base import lower_fed
 from .inputs import bind_inputs
 from .ledger import ledger_of
 from .limits import check_arena, check_tensors, named_failures
@@ -127,7 +128,7 @@ def _lower_node(state: Lowering, node: ir.Node) -> None:
         raise UnsupportedError(
             "no kernel for this operator", where=describe(node), advice="see docs/models.md"
         )
-    if _fold_constant(state, node) or computed_shapes(state, node):
+    if _fold_constant(state, node) or computed_shapes(state, node) or lower_fed(state, node):
         return
     rule(state, node)
 

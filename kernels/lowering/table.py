@@ -54,7 +54,7 @@ class Table:
     @property
     def count(self) -> int:
         """How many numbers there are."""
-        return _SYMBOLS + len(self.slots) if self.slots else 0
+        return _SYMBOLS + len(self.slots) if self.slots or self.sizes.failures else 0
 
     def number(self, stem: str, size: Size) -> Size:
         """A new number; the symbol that stands for it."""

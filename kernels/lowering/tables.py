@@ -17,7 +17,7 @@ __all__ = ["describe_table", "make_table", "tensor_info"]
 
 def make_table(state: Lowering, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Table | None:
     """The table of a program, with a place for every open dimension of an output; None without symbols."""
-    if not state.sizes.inputs and not state.sizes.measured:
+    if not (state.sizes.inputs or state.sizes.measured or state.sizes.failures):
         return None
     table = Table.of(state.sizes)
     kernels = kernels_of(state.steps)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import erf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def expected(name: str) -> np.ndarray:
     x = inputs()
     e = np.tile([2.0, -1.0, 0.5, 3.0, 0.0], len(x) // 5)
     with np.errstate(all="ignore"):
-        given = {
+        given: dict[str, Callable[[], Any]] = {
             "Exp": lambda: np.exp(x),
             "Log": lambda: np.log(x),
             "Tanh": lambda: np.tanh(x),
