@@ -13,6 +13,7 @@ from typing import ClassVar
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
+from gossamer.kernels.lowering.registry import REFUSAL
 from gossamer.runtime.errors import UnsupportedError
 
 from ..base import Pass, change, node_label, refuse
@@ -56,6 +57,7 @@ class ExpandContrib(Pass):
         refused = _expand_all(model, report)
         for node, reason in refused.items():
             refuse(report, node, reason)
+            node.meta[REFUSAL] = reason
         RemoveUnusedOpsetsPass()(model)
         report.matched += len(report.changed) + len(refused)
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ..low_rank.constants import add_constant
 from ..quantized.writing import Refused, Writer, constant_of
 
-__all__ = ["Expansion", "Refused", "constant_of"]
+__all__ = ["Array", "Expansion", "Refused", "constant_of"]
 
 Array = np.ndarray[Any, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -19,19 +20,52 @@ Results = list[ir.Value | None]
 def expand_attention(w: Expansion) -> Results:
     """Products with the weights of queries, keys and values; `past` and `present` are (2, B, N, P, D)."""
     w.refuse_inputs(6)
+    weights = w.needed(1)
+
+    def project(start: int, end: int) -> ir.Value:
+        return _projected(w, w.needed(0), w.sliced(weights, 1, start, end), start, end)
+
+    return _attention(w, project, w.number_of(weights, 1), w.input(3), w.input(4), w.input(5))
+
+
+@expands("QAttention")
+def expand_quantized_attention(w: Expansion) -> Results:
+    """The same of quantised operands: DequantizeLinear before the products; scales may be per column."""
+    source = w.dequantize(w.needed(0), w.needed(3), w.input(6))
+    weights, scale, zero = w.needed(1), w.needed(4), w.input(7)
+
+    def project(start: int, end: int) -> ir.Value:
+        own = _columns(w, scale, start, end)
+        points = None if zero is None else _columns(w, zero, start, end)
+        part = w.dequantize(w.sliced(weights, 1, start, end), own, points, axis=1)
+        return _projected(w, source, part, start, end)
+
+    return _attention(w, project, w.number_of(weights, 1), w.input(5), w.input(8), None)
+
+
+def _columns(w: Expansion, value: ir.Value, start: int, end: int) -> ir.Value:
+    """The part of a vector that belongs to columns; what is one value belongs to all."""
+    single = w.rank(value) == 0 or w.size(value, 0) == 1
+    return value if single else w.sliced(value, 0, start, end)
+
+
+def _attention(
+    w: Expansion,
+    project: Callable[[int, int], ir.Value],
+    total: int,
+    padding: ir.Value | None,
+    past: ir.Value | None,
+    bias: ir.Value | None,
+) -> Results:
+    """`project(first, last + 1)` gives columns of the products of input 0 with all `total` weights."""
     if w.flag("do_rotary") or w.flag("past_present_share_buffer"):
         raise Refused("rotary embeddings and shared buffers of Attention have no form here")
-    source, weights = w.needed(0), w.needed(1)
     heads = w.node.attributes.get_int("num_heads", 1)
-    total = w.number_of(weights, 1)
     attribute = w.node.attributes.get("qkv_hidden_sizes")
     sizes = list(attribute.as_ints()) if attribute is not None else [total // 3] * 3
-    ends = np.cumsum([0, *sizes]).tolist()
-    query, key, value = (
-        split_heads(w, _projected(w, source, weights, w.input(2), ends[i], ends[i + 1]), heads)
-        for i in range(3)
-    )
-    past = w.input(4)
+    ends = pairwise(np.cumsum([0, *sizes]).tolist())
+    query, key, value = (split_heads(w, project(start, end), heads) for start, end in ends)
+    steps = w.size_of(w.needed(0), 1)
     if past is not None:
         before = [w.op("Squeeze", w.sliced(past, 0, i, i + 1), w.integers(0)) for i in (0, 1)]
         key, value = w.joined(2, before[0], key), w.joined(2, before[1], value)
@@ -39,7 +73,7 @@ def expand_attention(w: Expansion) -> Results:
     if w.wanted(1):
         present = w.joined(0, *(w.op("Unsqueeze", v, w.integers(0)) for v in (key, value)))
     earlier = None if past is None else w.size_of(past, 3)
-    mask = _mask(w, w.input(3), w.input(5), w.size_of(source, 1), _added(w, earlier, w.size_of(source, 1)))
+    mask = _mask(w, padding, bias, steps, _added(w, earlier, steps))
     found = Heads(query, key, value, sizes[0] // heads, w.node.attributes.get_float("scale", 0.0))
     return [joined_heads(w, attend(w, found, mask)), present]
 
@@ -64,10 +98,9 @@ def expand_multi_head(w: Expansion) -> Results:
     return [joined_heads(w, attend(w, found, mask)), key, value]
 
 
-def _projected(
-    w: Expansion, source: ir.Value, weights: ir.Value, bias: ir.Value | None, start: int, end: int
-) -> ir.Value:
-    product = w.op("MatMul", source, w.sliced(weights, 1, start, end))
+def _projected(w: Expansion, source: ir.Value, weights: ir.Value, start: int, end: int) -> ir.Value:
+    """The product with columns `start` to `end` - 1 of all weights, and their bias."""
+    product, bias = w.op("MatMul", source, weights), w.input(2)
     return product if bias is None else w.op("Add", product, w.sliced(bias, 0, start, end))
 
 

@@ -185,7 +185,44 @@ GROUP_QUERY = [
     grouped(6, 0, 6, local_window_size=3),
     grouped(1, 7, 8, local_window_size=3),
 ]
-ALL = [*GROUP_QUERY, *GELU, *PRODUCTS, *CONVOLUTIONS, *NORMS, *OTHERS, *ATTENTION, *MULTI_HEAD, *ROTARY]
+TABLE = np.random.default_rng(0).integers(0, 256, (9, 16), np.uint8)
+ROWS, SCALES = ints(3, 0, 8), np.abs(normal(9, 2))
+QUANTIZED = [
+    Case("GatherBlockQuantized", [TABLE, ROWS, SCALES], {"block_size": 16, "bits": 4}, fixed=[0, 2]),
+    Case(
+        "GatherBlockQuantized",
+        [TABLE, ROWS, np.abs(normal(9, 1)), TABLE[:, :1].copy()],
+        {"block_size": 16, "bits": 8},
+        fixed=[0, 2, 3],
+    ),
+    Case(
+        "QAttention",
+        [
+            TABLE[:2, :40].repeat(3, 1)[:, :40].reshape(2, 5, 8),
+            np.random.default_rng(1).integers(-128, 128, (8, 24)).astype(np.int8),
+            normal(24),
+            np.array(0.02, np.float32),
+            np.array(0.01, np.float32),
+            RAW_MASK,
+            np.array(120, np.uint8),
+            np.array(0, np.int8),
+        ],
+        HEADS,
+        fixed=[1, 2, 3, 4, 6, 7],
+    ),
+]
+ALL = [
+    *QUANTIZED,
+    *GROUP_QUERY,
+    *GELU,
+    *PRODUCTS,
+    *CONVOLUTIONS,
+    *NORMS,
+    *OTHERS,
+    *ATTENTION,
+    *MULTI_HEAD,
+    *ROTARY,
+]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda c: c.operator)
