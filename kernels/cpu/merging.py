@@ -15,6 +15,7 @@ from tvm.sym import Analyzer, detect_linear_equation
 
 from ..dims import Size
 from .builder import Builder, constant, int32
+from .element_types import computed_type
 from .iota import Iota
 from .lazy import Lazy, Moved, Scope
 from .size_values import SizeValues
@@ -31,7 +32,7 @@ class Probe(Scope):
 
     def load(self, tensor: Tensor, offset: Any, lanes: int = 1) -> Any:
         self.loads.append((tensor, offset))
-        return constant(1, tensor.dtype, lanes)
+        return constant(1, computed_type(tensor.dtype), lanes)
 
 
 def unmerge(groups: Sequence[Sequence[int]], shape: Sequence[Size], values: Sequence[Any]) -> list[Any]:

@@ -7,10 +7,10 @@ from typing import Any
 import onnx_ir as ir
 
 from ..cpu.arithmetic import FUNCTIONS
-from .attributes import integer, number, text
+from .attributes import describe, flag, integer, number, text
 from .state import Lowering, dtype_name
 
-__all__ = ["describe_elementwise", "is_elementwise"]
+__all__ = ["describe_cast", "describe_elementwise", "is_elementwise"]
 
 _NUMBERS = {
     "Celu": {"alpha": 1.0},
@@ -37,8 +37,7 @@ def describe_elementwise(state: Lowering, node: ir.Node) -> Described:
     dtype = dtype_name(node.outputs[0], name)
     inputs = [v for v in node.inputs if v is not None]
     if name == "Cast":
-        options: dict[str, Any] = {"saturate": bool(integer(node, "saturate", 1))}
-        return name, inputs, dtype, options | {"rounding": text(node, "round_mode", "up")}
+        return describe_cast(node)
     if name == "Clip":
         return _clip(state, node, dtype)
     if name == "Pow":
@@ -56,6 +55,14 @@ def describe_elementwise(state: Lowering, node: ir.Node) -> Described:
         return name, inputs, dtype, {"fmod": integer(node, "fmod", 0)}
     options = {k: number(node, k, d) for k, d in _NUMBERS.get(name, {}).items()}
     return name, inputs, dtype, options
+
+
+def describe_cast(node: ir.Node) -> Described:
+    """A Cast, to whatever type its result has."""
+    value = node.inputs[0]
+    assert value is not None
+    options = {"saturate": flag(node, "saturate", True), "rounding": text(node, "round_mode", "up")}
+    return "Cast", [value], dtype_name(node.outputs[0], describe(node)), options
 
 
 def _clip(state: Lowering, node: ir.Node, dtype: str) -> Described:

@@ -23,12 +23,24 @@ def bind_inputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
     tensors = []
     for value in graph.inputs:
         with noted(state, "input", value.name or "", [value]):
+            _require_tensor(value)
             shape = tuple(_size(state, value, axis, bounds) for axis in range(_rank(value)))
             dtype = dtype_name(value, f"input {value.name!r}")
             tensor = Tensor(value.name or "", dtype, shape, contiguous(shape), "input")
             state.values[value] = Leaf(tensor)
             tensors.append(tensor)
     return tensors
+
+
+def _require_tensor(value: ir.Value) -> None:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        kind = "optional value" if isinstance(value.type, ir.OptionalType) else "sequence"
+        if isinstance(value.type, ir.SparseTensorType):
+            kind = "sparse tensor"
+        advice = "make it one tensor for each element, in the model"
+        raise UnsupportedError(
+            f"is a {kind}", where=f"input {value.name!r}", expected="a tensor", advice=advice
+        )
 
 
 def _rank(value: ir.Value) -> int:

@@ -46,6 +46,7 @@ class FoldConstants(Pass):
         """Fold in place; each node that vanishes is a change."""
         before = list(model.graph)
         infer_shapes(model)
+        _settle_casts(model)
         for _ in range(_ROUNDS):
             if not self._fold(model, report):
                 break
@@ -82,6 +83,16 @@ class FoldConstants(Pass):
         if size is None:
             return node.op_type in _DATA_SIZED
         return size <= max(self.limit_bytes, _input_bytes(node))
+
+
+def _settle_casts(model: ir.Model) -> None:
+    """CastLike becomes Cast with all its attributes, some of which folding would drop."""
+    for node in model.graph.all_nodes():
+        like = node.inputs[1] if node.op_type == "CastLike" and len(node.inputs) > 1 else None
+        if like is not None and like.dtype is not None and node.domain in ("", "ai.onnx"):
+            node.attributes["to"] = ir.AttrInt64("to", int(like.dtype))
+            node.op_type = "Cast"
+            node.resize_inputs(1)
 
 
 def _input_bytes(node: ir.Node) -> int:

@@ -39,6 +39,13 @@ class Case:
         """The model; a fresh one of a file."""
         return self.source.model if self.suite == "node" else onnx.load(_model_path(self.source))
 
+    def named(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Inputs of a data set by name: constants are listed among the inputs of old models."""
+        graph = self.model().graph
+        stored = {tensor.name for tensor in graph.initializer}
+        names = [value.name for value in graph.input if value.name not in stored]
+        return dict(zip(names, inputs, strict=False))
+
     def data_sets(self) -> Iterator[DataSet]:
         """What is fed and expected."""
         if self.suite == "node":

@@ -54,12 +54,12 @@ def _lowered(case: Case, target: Target) -> Any:
 
 def _empty_shapes(case: Case, model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Shapes of inputs that are empty in the test: sizes are 1 or more where nothing else is said."""
-    inputs = next(case.data_sets())[0]
-    return {
-        value.name: array.shape
-        for value, array in zip(model.graph.input, inputs, strict=False)
-        if isinstance(array, np.ndarray) and 0 in array.shape and _is_open(value)
+    given = case.named(next(case.data_sets())[0])
+    empty = {
+        name: array for name, array in given.items() if isinstance(array, np.ndarray) and array.size == 0
     }
+    is_open = {value.name: _is_open(value) for value in model.graph.input}
+    return {name: array.shape for name, array in empty.items() if is_open[name]}
 
 
 def _is_open(value: onnx.ValueInfoProto) -> bool:
@@ -90,7 +90,7 @@ def _engines(target: Target) -> Iterator[str | None]:
 
 def _feeds(case: Case, names: list[str], inputs: list[Any]) -> dict[str, Any]:
     """Arrays by name: those of inputs that the session still has."""
-    given = dict(zip((value.name for value in case.model().graph.input), inputs, strict=False))
+    given = case.named(inputs)
     return {name: given[name] for name in names}
 
 

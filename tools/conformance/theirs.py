@@ -39,7 +39,7 @@ def run_onnxruntime(case: Case) -> Outcome:
 
 
 def _run(ort: Any, session: Any, case: Case, inputs: list[Any]) -> list[Any]:
-    given = dict(zip((value.name for value in case.model().graph.input), inputs, strict=False))
+    given = case.named(inputs)
     wanted = {value.name for value in session.get_inputs()}
     feeds = {name: value for name, value in given.items() if name in wanted}
     plain = all(not isinstance(value, np.ndarray) or value.dtype.kind != "V" for value in feeds.values())

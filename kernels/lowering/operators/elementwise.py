@@ -5,9 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ...cpu.arithmetic import FUNCTIONS
-from ..elementwise import describe_elementwise
+from ..elementwise import describe_cast, describe_elementwise
 from ..registry import lowers
 from ..state import Lowering
+
+
+@lowers("CastLike", any_type=True)
+def lower_cast_like(state: Lowering, node: ir.Node) -> None:
+    """Cast to the type of another value; what that is does not matter."""
+    function, inputs, dtype, options = describe_cast(node)
+    state.define(node.outputs[0], state.elementwise(function, [state.lazy(inputs[0])], dtype, **options))
 
 
 @lowers(*FUNCTIONS, any_type=True)

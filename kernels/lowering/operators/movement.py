@@ -55,10 +55,25 @@ def sizes_input(state: Lowering, node: ir.Node, position: int, what: str) -> tup
     return sizes
 
 
-@lowers("Identity", "Dropout", any_type=True)
+@lowers("Identity", any_type=True)
 def lower_identity(state: Lowering, node: ir.Node) -> None:
-    """The input itself (Dropout does nothing at inference)."""
+    """The input itself."""
     state.define(node.outputs[0], source_of(state, node))
+
+
+@lowers("Dropout", any_type=True)
+def lower_dropout(state: Lowering, node: ir.Node) -> None:
+    """The input itself, and a mask that keeps everything; what training drops is random."""
+    source = source_of(state, node)
+    training = constant_input(state, node, 2, "whether to train")
+    ratio = constant_input(state, node, 1, "the ratio") if training is not None and training.any() else None
+    if training is not None and training.any() and (ratio is None or ratio.any()):
+        raise UnsupportedError(
+            "drops elements at random", where=describe(node), advice="export the model for inference"
+        )
+    state.define(node.outputs[0], source)
+    if len(node.outputs) > 1:
+        state.define(node.outputs[1], Fill(True, "bool", source.shape))
 
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", any_type=True)
