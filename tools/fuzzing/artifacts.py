@@ -30,7 +30,7 @@ from .mutations import damaged
 __all__ = ["fuzz_artifact", "mutated_json"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_VALUES = (
+_VALUES: tuple[Any, ...] = (
     None,
     True,
     0,
@@ -134,7 +134,7 @@ def _places(value: Any) -> Any:
 
 def _sound_outputs(folder: Path) -> tuple[dict[str, Array], list[Array]]:
     """Feeds of the artifact, and what it gives for them."""
-    feeds = random_feeds(open_artifact(folder).manifest.inputs)  # type: ignore[arg-type]  # sizes are known
+    feeds = random_feeds(open_artifact(folder).manifest.inputs)
     with InferenceSession(folder) as session:
         return feeds, session.run(None, feeds)
 
