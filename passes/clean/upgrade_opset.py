@@ -17,6 +17,7 @@ from gossamer.kernels.formats.base import FUNCTION_OPSET
 
 from ..base import Pass
 from ..naming import functions_aside
+from ..old_operators import settle_old_slopes
 from ..report import Change, PassReport, Refusal
 
 __all__ = ["UpgradeOpset"]
@@ -45,6 +46,7 @@ class UpgradeOpset(Pass):
         if start < self.opset:
             report.matched = 1
         if start < self.opset and not _keeps(model, start):
+            settle_old_slopes(model, start)
             for target in dict.fromkeys((_SCRIPT_OPSET, self.opset)):
                 _step(model, target)
         reached = model.opset_imports[""]
