@@ -13,7 +13,7 @@ from .base import node_label
 from .input_shapes import InputShapes, apply_input_shapes, require_ranks, size_bounds
 from .recipe import load_recipe
 from .running import run_passes
-from .shapes import contradiction, infer_shapes, static_shape
+from .shapes import check_sizes, contradiction, infer_shapes, static_shape
 
 __all__ = ["prepare"]
 
@@ -38,6 +38,7 @@ def prepare(model: ir.Model, input_shapes: InputShapes | None = None) -> ir.Mode
     recipe = load_recipe("default").with_settings([_FOLD_MORE])
     run_passes(prepared, recipe)
     infer_shapes(prepared)
+    check_sizes(prepared)
     expanded = run_passes(prepared, replace(recipe, passes=(("widen-floats", {}), ("expand-operators", {}))))
     if any(outcome.changed for outcome in expanded):
         again = tuple(step for step in recipe.passes if step[0] in _AFTER_EXPANSION)

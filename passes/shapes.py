@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from math import prod
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 from onnx_ir.passes.common._c_api_utils import call_onnx_api
 
-__all__ = ["contradiction", "infer_shapes", "shape_text", "static_shape"]
+from gossamer.kernels.limits import ELEMENT_LIMIT
+from gossamer.runtime.errors import UnsupportedError
+
+__all__ = ["check_sizes", "contradiction", "infer_shapes", "shape_text", "static_shape"]
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -62,6 +66,20 @@ def contradiction(model: ir.Model) -> str:
         text = " ".join(str(error).split()).removeprefix("[ShapeInferenceError] ")
         return text if len(text) <= 300 else text[:300] + "…"
     return ""
+
+
+def check_sizes(model: ir.Model) -> None:
+    """Raises UnsupportedError for a value of more elements than any kernel can count."""
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    for value in values:
+        shape = static_shape(value)
+        if shape is not None and prod(max(1, int(size)) for size in shape) > ELEMENT_LIMIT:
+            raise UnsupportedError(
+                f"value {value.name!r} is too large",
+                where=model.graph.name,
+                expected=f"at most {ELEMENT_LIMIT} elements",
+                got=list(shape),
+            )
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from gossamer.runtime.errors import UnsupportedError
 from ..cpu.lazy import Leaf
 from ..cpu.tensor import Tensor, contiguous
 from ..dims import BOUNDS, Size, symbol, symbols_of
+from .limits import check_tensors
 from .state import Lowering, dtype_name
 from .surveying import noted
 
@@ -28,6 +29,7 @@ def bind_inputs(state: Lowering, graph: ir.Graph) -> list[Tensor]:
             dtype = dtype_name(value, f"input {value.name!r}")
             tensor = Tensor(value.name or "", dtype, shape, contiguous(shape), "input")
             state.values[value] = Leaf(tensor)
+            check_tensors(state, [value], f"input {value.name!r}")
             tensors.append(tensor)
     return tensors
 

@@ -1,4 +1,4 @@
-"""What a model may ask of the machine that compiles it and of the one that runs it."""
+"""Limits are held, and every refusal names its node."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import onnx_ir as ir
 
 from gossamer.runtime.errors import GossamerError, ModelError, UnsupportedError
 
+from ..limits import ARENA_LIMIT, ELEMENT_LIMIT
 from .attributes import describe
 from .state import Lowering
 
-__all__ = ["ARENA_LIMIT", "ELEMENT_LIMIT", "check_arena", "check_tensors", "named_failures"]
-
-ELEMENT_LIMIT = 2**31 - 1
-"""Elements of one tensor: kernels count them in int32."""
-ARENA_LIMIT = 1 << 34
-"""Bytes of activations of one session."""
+__all__ = ["check_arena", "check_tensors", "named_failures"]
 
 
 def check_tensors(state: Lowering, values: Iterable[ir.Value | None], where: str) -> None:
@@ -42,8 +38,8 @@ def check_tensors(state: Lowering, values: Iterable[ir.Value | None], where: str
 
 
 def _elements(shape: Sequence[object]) -> int:
-    """0 where a size is known at run time only."""
-    sizes = [size for size in shape if isinstance(size, int)]
+    """0 where a size is known at run time only; no size hides behind another one that is 0."""
+    sizes = [max(1, size) for size in shape if isinstance(size, int)]
     return prod(sizes) if len(sizes) == len(shape) else 0
 
 
@@ -72,6 +68,10 @@ def named_failures(node: ir.Node) -> Iterator[None]:
         ) from error
     except (GossamerError, MemoryError):
         raise
+    except ZeroDivisionError as error:
+        raise ModelError(
+            "a rank, size, step or scale is 0 where the operator needs more", where=describe(node)
+        ) from error
     except Exception as error:
         # The libraries below raise errors of their own for what they cannot express.
         text = " ".join(str(error).split())

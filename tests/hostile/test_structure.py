@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from gossamer.kernels.limits import ARENA_LIMIT, ELEMENT_LIMIT
 from gossamer.kernels.lowering import lower
-from gossamer.kernels.lowering.limits import ARENA_LIMIT, ELEMENT_LIMIT
 from gossamer.kernels.program import Program
 from gossamer.kernels.targets import find_target
 from gossamer.passes.clean import prepare

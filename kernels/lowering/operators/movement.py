@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 from ...cpu.builder import int32
 from ...cpu.lazy import Fill, Lazy, broadcast_index
 from ...cpu.scatter import safe_index
-from ...dims import Size
+from ...dims import Size, is_fixed
 from ..attributes import describe, integer, integers, text
 from ..joining import integer_concat, joined
 from ..padding import padded
@@ -80,7 +81,15 @@ def lower_dropout(state: Lowering, node: ir.Node) -> None:
 def lower_reshape(state: Lowering, node: ir.Node) -> None:
     """The same elements under another shape: a view of contiguous memory, else index arithmetic."""
     source = source_of(state, node)
-    state.define(node.outputs[0], reshaped(state, source, new_shape(state, node, source.shape)))
+    shape = new_shape(state, node, source.shape)
+    if is_fixed(*shape, *source.shape) and prod(shape) != prod(source.shape):
+        raise ModelError(
+            "the new shape has another number of elements",
+            where=describe(node),
+            expected=f"{prod(source.shape)} of {list(source.shape)}",
+            got=f"{prod(shape)} of {list(shape)}",
+        )
+    state.define(node.outputs[0], reshaped(state, source, shape))
 
 
 @lowers("Transpose", any_type=True)
