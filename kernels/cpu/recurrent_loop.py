@@ -130,7 +130,10 @@ class TimeLoop:
         b, kernel = self.b, self.kernel
         size = kernel.weights[number].size // len(kernel.reversed_)
         for first, width, tiles in kernel.plan.runs(number, self.vectors):
-            with b.each(tiles) as tile:
+            with b.each(tiles) as turn:
+                # there and back: what a step read last, and is still in the cache, the next one reads first
+                odd = tir.EQ(tir.bitwise_and(self.step, int32(1)), int32(1))
+                tile = b.let(tir.Select(odd, int32(tiles - 1) - turn, turn))
                 vector = b.let(tile * width + first)
                 start = self.direction * size + vector * (kernel.hidden * phase.gates * self.lanes)
                 panel = b.let(start)
