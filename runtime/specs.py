@@ -48,7 +48,7 @@ class TensorSpec:
         """The shape where the table holds these numbers."""
         slots = self.slots or (-1,) * len(self.shape)
         return tuple(
-            table[slot] if slot >= 0 else int(size) for size, slot in zip(self.shape, slots, strict=True)
+            int(table[slot]) if slot >= 0 else int(size) for size, slot in zip(self.shape, slots, strict=True)
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,11 @@ from gossamer.kernels.building.emulating import run_emulated, why_not_emulated
 from gossamer.kernels.targets import Target
 from gossamer.runtime.artifact import Artifact, open_artifact
 from gossamer.runtime.errors import ArtifactError
-from gossamer.runtime.feeds import random_feeds
 from gossamer.runtime.machine import check_machine
 from gossamer.runtime.session import InferenceSession
 
 from .checking import Check, check_outputs
-from .engines import Tensor
+from .trial_sizes import trial_feeds
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,35 +30,39 @@ __all__ = ["Reference", "check_artifact"]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Inputs of some sizes (by name, where the model leaves them open), and onnxruntime's outputs."""
+
+    sizes: Mapping[str, int]
+    feeds: Arrays
+    expected: Arrays
+
+
 class Reference:
-    """What onnxruntime gives for the model that the user handed in, on random inputs."""
+    """What onnxruntime gives for the model that the user handed in, on random inputs of a few sizes."""
 
     def __init__(self, source: Runnable, prepared: ir.Model) -> None:
-        from gossamer.passes.reference import onnx_io, run_onnx
+        from gossamer.passes.reference import open_onnx, run_opened
 
         self._source = source
-        self.feeds: Arrays = random_feeds(_static_inputs(prepared))
-        outputs = run_onnx(source, self.feeds)
-        self.expected: Arrays = dict(zip((o.name for o in onnx_io(source)[1]), outputs, strict=True))
+        with open_onnx(source) as session:
+            names = [output.name for output in session.get_outputs()]
+            self.trials = [
+                Trial(sizes, feeds, dict(zip(names, outputs, strict=True)))
+                for sizes, feeds, outputs in trial_feeds(prepared, partial(run_opened, session))
+            ]
 
     def limits(self) -> dict[str, float]:
         """By output: how far, in spreads, rounding alone may move it."""
         from gossamer.passes.rounding import rounding_limits
 
-        found = rounding_limits(self._source, self.feeds, list(self.expected.values()))
-        return dict(zip(self.expected, found, strict=True))
-
-
-def _static_inputs(prepared: ir.Model) -> list[Tensor]:
-    return [
-        Tensor(value.name or "", value.dtype.numpy().name, _sizes(value.shape))
-        for value in prepared.graph.inputs
-        if not value.is_initializer() and value.dtype is not None and value.shape is not None
-    ]
-
-
-def _sizes(shape: ir.Shape) -> tuple[int, ...]:
-    return tuple(d for d in shape if isinstance(d, int))  # all are: `prepare` has seen to it
+        most: dict[str, float] = {}
+        for trial in self.trials:
+            found = rounding_limits(self._source, trial.feeds, list(trial.expected.values()))
+            for name, limit in zip(trial.expected, found, strict=True):
+                most[name] = max(limit, most.get(name, 0.0))
+        return most
 
 
 def check_artifact(folder: Path, target: Target, reference: Reference) -> list[Check]:
@@ -65,12 +70,17 @@ def check_artifact(folder: Path, target: Target, reference: Reference) -> list[C
 
     Raises JobError when the code crashes.
     """
-    return [
-        Check(where, errors=check_outputs(reference.expected, outputs))
-        if outputs is not None
-        else Check(None, reason=where)
-        for where, outputs in _runs(folder, target, reference.feeds)
-    ]
+    checks: dict[str, Check] = {}
+    for trial in reference.trials:
+        for where, outputs in _runs(folder, target, trial.feeds):
+            if outputs is None:
+                checks[where] = Check(None, reason=where)
+                continue
+            rows = check_outputs(trial.expected, outputs)
+            sized = tuple({**row, "sizes": dict(trial.sizes)} if trial.sizes else row for row in rows)
+            before = checks[where].errors if where in checks else ()
+            checks[where] = Check(where, errors=(*before, *sized))
+    return list(checks.values())
 
 
 def _runs(folder: Path, target: Target, feeds: Arrays) -> Iterator[tuple[str, Arrays | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,12 @@ from typing import Any
 import numpy as np
 
 from gossamer.runtime.artifact import Artifact, open_artifact
+from gossamer.runtime.element_types import array_type
 from gossamer.runtime.errors import ArtifactError, JobError
 from gossamer.runtime.feeds import check_feeds
+from gossamer.runtime.manifest import Manifest
+from gossamer.runtime.specs import TensorSpec
+from gossamer.runtime.tables import symbol_values
 
 from .native import RUNTIME_FILES
 from .toolchain import compile_c, runtime_source, zig
@@ -82,16 +87,37 @@ def run_emulated(
         inputs = [work / f"input{i}" for i in range(len(arrays))]
         weights = opened.manifest.weights.file
         location = opened.file(weights) if weights is not None else "embedded"
-        command = [emulator, *options, program, location, threads, repeats, *inputs, *outputs]
+        table = _write_table(opened.manifest, arrays, work / "table")
+        command = [emulator, *options, program, location, threads, repeats, *table, *inputs, *outputs]
         printed = _run([str(word) for word in command])
+        numbers = np.frombuffer(table[0].read_bytes(), np.int64) if table else ()
         return Emulation(
             outputs=[
-                np.frombuffer(path.read_bytes(), tensor.dtype).reshape(tensor.shape).copy()
+                _read(path, tensor, numbers)
                 for path, tensor in zip(outputs, opened.manifest.outputs, strict=True)
             ],
             nanoseconds=[int(line) for line in printed.split()],
             emulator=Path(emulator).name,
         )
+
+
+def _write_table(manifest: Manifest, inputs: Sequence[Array], path: Path) -> list[Path]:
+    """The file of the model's table with the symbols of these inputs; nothing where it has none."""
+    if manifest.table is None:
+        return []
+    table = np.zeros(manifest.table.count, np.int64)
+    shapes = [array.shape for array in inputs]
+    for slot, value in symbol_values(manifest.table, manifest.inputs, shapes).items():
+        table[slot] = value
+    path.write_bytes(table.tobytes())
+    return [path]
+
+
+def _read(path: Path, tensor: TensorSpec, table: Sequence[int] | Array) -> Array:
+    """An output of the size that the table says; its file may be longer."""
+    shape = tensor.sizes(table)
+    data = np.frombuffer(path.read_bytes(), array_type(tensor.dtype))
+    return data[: math.prod(shape)].reshape(shape).copy()
 
 
 def _link_runner(artifact: Artifact, work: Path, mark_kernels: bool) -> Path:

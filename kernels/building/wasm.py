@@ -40,6 +40,7 @@ def build_wasm(
     for variant, code in objects.items():
         (work / f"{variant}.o").write_bytes(code)
         exports = [program.symbol, "__heap_base", STACK_SYMBOL, *([WEIGHTS_SYMBOL] if embed else [])]
+        exports += [program.table.symbol] if program.table else []
         file = out / f"{variant}.wasm"
         _link([work / f"{variant}.o", *support], exports, file)
         file.write_bytes(fold_offsets(file.read_bytes()))

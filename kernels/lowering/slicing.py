@@ -13,10 +13,11 @@ from gossamer.runtime.errors import ModelError, UnsupportedError
 from ..cpu.lazy import Lazy, Leaf
 from ..dims import Dim, Size, larger, smaller
 from .attributes import describe, integers
-from .sizes import MOST_ELEMENTS
 from .state import Lowering
 
 __all__ = ["Part", "slice_parts", "sliced"]
+
+_TO_THE_END = 10**9  # what exporters write for an end that no axis reaches
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _part(state: Lowering, where: str, bounds: tuple[Size, Size], extent: Size, 
 def _place(state: Lowering, where: str, bound: Size, extent: Size, limits: tuple[Size, Size]) -> Size:
     """A bound inside the axis; what counts from the end is known by its sign."""
     low, high = limits
-    if isinstance(bound, int) and abs(bound) >= MOST_ELEMENTS:
+    if isinstance(bound, int) and abs(bound) >= _TO_THE_END and not isinstance(extent, int):
         return low if bound < 0 else high
     if isinstance(bound, Dim) and bound.bounds()[1] >= 0 > bound.bounds()[0]:
         state.sizes.not_negative(bound, f"{where}: a bound that is computed must not be negative")

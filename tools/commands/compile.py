@@ -70,11 +70,21 @@ def command(
         note("not verified: --no-verify was given")
 
 
+def _output(error: dict[str, Any]) -> str | None:
+    """The output's name, and the sizes it was computed at."""
+    sizes = ", ".join(f"{name}={size}" for name, size in error.get("sizes", {}).items())
+    return f"{error['name']} ({sizes})" if sizes else error["name"]
+
+
 def _rows(artifact: Artifact) -> list[dict[str, Any]]:
     """A row for each output and way to run it; sizes stand in the first."""
     sizes = artifact.sizes()
     rows = [
-        {"where": check.where or "not run", "output": e["name"], **{k: e[k] for k in ("max_abs", "relative")}}
+        {
+            "where": check.where or "not run",
+            "output": _output(e),
+            **{k: e[k] for k in ("max_abs", "relative")},
+        }
         for check in artifact.checks
         for e in (check.errors or ({"name": None, "max_abs": None, "relative": None},))
     ] or [{"where": "no"}]
