@@ -396,8 +396,22 @@ def _atom_expression(atom: Atom, dtype: str) -> Any:
     if isinstance(atom, Symbol):
         return variable(atom.name, dtype)
     left, right = expression(atom.left, dtype), expression(atom.right, dtype)
+    if atom.kind in ("//", "%") and atom.right.bounds()[0] > 0:
+        return _quotient(atom, left, right)
     functions = {"//": tir.floordiv, "%": tir.floormod, "min": tir.min, "max": tir.max}
     return functions[atom.kind](left, right)
+
+
+def _quotient(atom: Operation, left: Any, right: Any) -> Any:
+    """By truncating division where signs are known: TVM makes constants of others that may not fit."""
+    from tvm import tirx as tir
+
+    low, high = atom.left.bounds()
+    if low >= 0:
+        return tir.truncdiv(left, right) if atom.kind == "//" else tir.truncmod(left, right)
+    if high <= 0 and atom.kind == "//":
+        return -tir.truncdiv(right - left - 1, right)
+    return tir.floordiv(left, right) if atom.kind == "//" else tir.floormod(left, right)
 
 
 @cache

@@ -21,17 +21,21 @@ from ..report import report_layer
 from ..state import Lowering
 from .windows import window_pads, window_sizes
 
-__all__ = ["any_convolution"]
+__all__ = ["any_convolution", "convolve"]
 
 _MANY_PIXELS = 1 << 12  # for which the tile is chosen
 
 
 def any_convolution(state: Lowering, node: ir.Node, source: Tensor, weights: np.ndarray) -> None:
     """`source` (N, C, …) · `weights` (M, C / groups, …), and the elementwise nodes behind it."""
+    require_equal(node, "output channels", 0, len(weights) % integer(node, "group", 1))
+    convolve(state, node, source, weights, _window(state, node, source, weights.shape[2:]))
+
+
+def convolve(state: Lowering, node: ir.Node, source: Tensor, weights: np.ndarray, window: AnyWindow) -> None:
+    """The node's groups and bias with given weights (M, C / groups, …) and window."""
     groups, where = integer(node, "group", 1), describe(node)
     channels = state.sizes.equal(source.shape[1], weights.shape[1] * groups, f"channels of {where}")
-    require_equal(node, "output channels", 0, len(weights) % groups)
-    window = _window(state, node, source, weights.shape[2:])
     planes, strides, pitches = _planes(state, node, source, window)
     shape = (source.shape[0], len(weights), *window.out_size)
     layout = _layout(shape, pitches, state.isa.lanes)

@@ -13,10 +13,13 @@ from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.builder import constant, int32
 from ...cpu.lazy import Lazy, Leaf
+from ...dims import is_fixed
+from ..any_size.resize import any_resize
 from ..attributes import describe, flag, integers, number, text
 from ..interpolation import Sampling, Taps, interpolation_taps, nearest_places
 from ..registry import lowers
 from ..state import Lowering, static_shape
+from ..variants import is_wide
 from .movement import constant_input, source_of
 
 _MOST_TAPS = 32  # terms written out for one element
@@ -30,11 +33,14 @@ class _Axis:
     sampling: Sampling
 
 
-@lowers("Resize")
+@lowers("Resize", takes=is_wide)
 def lower_resize(state: Lowering, node: ir.Node) -> None:
     """Nearest, linear and cubic over any axes; scales, sizes and regions must be constant."""
     source = source_of(state, node)
     rank = len(source.shape)
+    if not is_fixed(*source.shape):
+        state.define(node.outputs[0], any_resize(state, node, source))
+        return
     shape = static_shape(node.outputs[0], describe(node))
     axes = [a % rank for a in integers(node, "axes", range(rank))]
     roi = constant_input(state, node, 1, "the region")

@@ -15,23 +15,29 @@ from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import constant, int32
 from ...cpu.lazy import Lazy, Leaf
 from ...cpu.window import Window
+from ...dims import Size, is_fixed
+from ..any_size.transposed_convolution import any_transposed_convolution, transposed_sizes
 from ..attributes import describe, integer, integers, text
 from ..registry import lowers
 from ..state import Lowering, static_shape
+from ..variants import is_wide
 from .convolution import convolved
 from .movement import reshaped, source_of
 
 
-@lowers("ConvTranspose")
+@lowers("ConvTranspose", takes=is_wide)
 def lower_transposed_convolution(state: Lowering, node: ir.Node) -> None:
     """One- and two-dimensional, float32, with groups, and constant weights (C, M / groups, …)."""
     weights = state.constant(node.inputs[1])
     if weights is None or weights.dtype != np.float32:
         raise UnsupportedError("the weight must be a float32 constant", where=describe(node))
+    source = source_of(state, node)
+    if not is_fixed(*source.shape[1:]):
+        any_transposed_convolution(state, node, source, weights)
+        return
     if weights.ndim not in (3, 4):
         raise UnsupportedError("only 1-D and 2-D", where=describe(node), got=f"{weights.ndim - 2}-D")
-    shape = static_shape(node.outputs[0], describe(node))
-    source = source_of(state, node)
+    shape = _shape(node, source, weights)
     axes = _axes(node, source.shape[2:], shape[2:], weights.shape[2:])
     if weights.ndim == 3:
         source = reshaped(state, source, (*source.shape[:2], 1, source.shape[2]))
@@ -51,6 +57,14 @@ def lower_transposed_convolution(state: Lowering, node: ir.Node) -> None:
     image = state.tensor(spread, node.name or "conv_in")
     out = convolved(state, node, image, turned, window, (*shape[:2], axes[0].new, axes[1].new))
     state.define(node.outputs[0], reshaped(state, Leaf(out), shape))
+
+
+def _shape(node: ir.Node, source: Lazy, weights: np.ndarray) -> tuple[Size, ...]:
+    """What is declared; what follows from the input where its batch is known at run time."""
+    if is_fixed(*source.shape):
+        return static_shape(node.outputs[0], describe(node))
+    channels = weights.shape[1] * integer(node, "group", 1)
+    return (source.shape[0], channels, *transposed_sizes(node, source.shape[2:], weights.shape[2:]))
 
 
 @dataclass(frozen=True)

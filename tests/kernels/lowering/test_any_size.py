@@ -235,3 +235,35 @@ def test_convolutions_of_lines_and_volumes(space: int, tmp_path: Path) -> None:
     )  # fmt: skip
     shapes = [(3,) * space, (5, 6, 7)[:space], (17, 4, 18)[:space]]
     agrees(made, tmp_path, [{"x": floats(n, 4, *shape)} for n in (1, 2) for shape in shapes], 2e-5)
+
+
+_PLANES = [(1, 1, 1), (2, 4, 5), (1, 7, 16), (1, 9, 33)]
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "align_corners"])
+def test_images_of_any_size_are_resized(mode: str, coordinates: str, tmp_path: Path) -> None:
+    made = model(
+        "g (float[n, 3, h, w] x) => (float[n, 3, a, b] y) {"
+        f'y = Resize <mode: string = "{mode}", coordinate_transformation_mode: string = "{coordinates}">'
+        "(x, none, scales) }",
+        none=np.zeros(0, np.float32), scales=np.array([1, 1, 2, 1.5], np.float32),
+    )  # fmt: skip
+    agrees(made, tmp_path, [{"x": floats(n, 3, h, w)} for n, h, w in _PLANES], 2e-5)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "strides: ints = [2, 2], pads: ints = [1, 1, 1, 1], output_padding: ints = [1, 1]",
+        'strides: ints = [2, 3], auto_pad: string = "SAME_UPPER"',
+        "dilations: ints = [2, 1], group: int = 2",
+    ],
+)
+def test_transposed_convolutions_of_any_image(attributes: str, tmp_path: Path) -> None:
+    made = model(
+        f"g (float[n, 4, h, w] x) => (float[n, {12 if 'group' in attributes else 6}, a, b] y)"
+        f"{{ c = ConvTranspose <{attributes}> (x, k) y = Relu(c) }}",
+        k=floats(4, 6, 3, 3),
+    )
+    agrees(made, tmp_path, [{"x": floats(n, 4, h, w)} for n, h, w in _PLANES[1:]])
