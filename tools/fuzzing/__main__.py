@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import sys
@@ -41,7 +42,7 @@ def command(
         counts.update(fuzz_artifact(folder, count, seed, limits))
     if not artifacts:
         counts.update(_fuzz_models(given or [], count, seed, limits, keep))
-    print(dict(counts))
+    print(json.dumps(counts))
     faults = counts.total() - sum(counts[kind] for kind in SOUND)
     if faults:
         raise JobError(f"{faults} of {counts.total()} mutants had a fault")

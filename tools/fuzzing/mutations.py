@@ -88,8 +88,9 @@ def _mutate_repeated(root: Message, message: Message, field: Field, rng: random.
     chosen = rng.randrange(len(values)) if values else None
     action = rng.randrange(6)
     if chosen is None or action == 0:
-        for _ in range(rng.choice((1, 1, 1, 2, 33, 1000))):
-            _append(values, field, _fresh(root, field, rng))
+        value = _fresh(root, field, rng)
+        for _ in range(rng.choice((1, 1, 1, 2, 33, 300))):
+            _append(values, field, value)
     elif action == 1:
         del values[chosen]
     elif action == 2:
