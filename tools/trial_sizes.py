@@ -20,7 +20,6 @@ __all__ = ["open_sizes", "trial_feeds"]
 
 _LADDER = (1, 2, 3, 5, 7, 13, 24, 33, 64, 100, 128, 192, 256, 384, 512, 576, 640, 1024, 2048)
 _MOST = 3  # trials
-_FEW = 4  # at most, of images and other things that a batch counts
 Sizes = dict[str, int]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -76,7 +75,8 @@ def _largest(bounds: Mapping[str, tuple[int, int | None]]) -> int:
 
 def _size(name: str, step: int, bound: tuple[int, int | None]) -> int:
     least, most = bound
-    size = 1 + (step - 1) % _FEW if name.lower().startswith(("batch", "unk_", "n_")) else step
+    few = name.lower().startswith(("batch", "unk_", "n_"))  # images and the like, which are large themselves
+    size = step.bit_length() if few else step
     return max(least, size if most is None else min(size, most))
 
 
