@@ -22,6 +22,7 @@ from .inputs import bind_inputs
 from .ledger import ledger_of
 from .limits import check_arena, check_tensors, named_failures
 from .memory import plan_memory
+from .operands import check_operands
 from .registry import REFUSAL, rule_for
 from .shape_values import computed_shapes
 from .state import Encoded, Lowering, dtype_name, static_shape
@@ -112,6 +113,7 @@ def lower_nodes(state: Lowering, graph: ir.Graph) -> None:
             continue
         with noted(state, node.op_type, node.name or "", list(node.outputs)):
             check_tensors(state, [*node.inputs, *node.outputs], describe(node))
+            check_operands(node)
             with named_failures(node):
                 _lower_node(state, node)
             check_tensors(state, node.outputs, describe(node))

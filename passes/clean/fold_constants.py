@@ -14,6 +14,8 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from onnxscript.optimizer import fold_constants_ir
 from pydantic import Field
 
+from gossamer.runtime.errors import UnsupportedError
+
 from ..base import Pass, record_removed
 from ..naming import functions_aside, name_everything
 from ..report import PassReport
@@ -71,6 +73,11 @@ class FoldConstants(Pass):
             # What was folded before stays, and the rest is computed at each run.
             report.notes.append(f"folding stopped: {error}: {error.__cause__ or ''}")
             modified = False
+        except Exception as error:
+            # The evaluator meets expressions that no schema forbids, and may have changed the graph by half.
+            raise UnsupportedError(
+                "an expression of constants cannot be computed", got=f"{type(error).__name__}: {error}"
+            ) from error
         for value in model.graph.initializers.values():
             value.metadata_props.clear()
         name_everything(model)

@@ -111,6 +111,16 @@ WRONG = {
         "(float[1, 5] x, int64[1, 2] i, float[1, 5] u) => (float[1, 5] y) { y = ScatterElements (x, i, u) }",
         "updates",
     ),
+    "a bias of another size": (
+        "(float[1, 3, 8, 8] x, float[4, 3, 3, 3] w, float[3] b) => (float[1, 4, 6, 6] y)"
+        " { y = Conv (x, w, b) }",
+        "input 2 does not fit the channels; expected [4]; got [3]".replace("[", r"\["),
+    ),
+    "a scale without channels": (
+        "(float[2, 3, 4] x, float[3] s, float b) => (float[2, 3, 4] y)"
+        " { y = InstanceNormalization (x, s, b) }",
+        "input 2 does not fit the channels",
+    ),
     "a second output without a kernel": (
         "(float[1, 1, 4, 4] x) => (float[1, 1, 2, 2] y, int64[1, 1, 2, 2] i)"
         " { y, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2], storage_order = 1> (x) }",
