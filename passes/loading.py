@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from gossamer.runtime.errors import ModelError
 
 from .checking_graphs import check_graphs
+from .checking_texts import check_texts
 from .checking_types import check_types
 from .external_data import check_external_data
 from .node_order import put_in_order
@@ -101,6 +102,7 @@ def _parse(data: bytes, where: object) -> onnx.ModelProto:
 
 def _checked(proto: onnx.ModelProto, where: object, folder: Path | None) -> ir.Model:
     try:
+        check_texts(proto)
         check_graphs(proto)
         densify(proto)
         check_tensors(proto)

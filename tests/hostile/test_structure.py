@@ -305,8 +305,10 @@ def _field(number: int, data: bytes) -> bytes:
 
 def test_names_that_are_no_utf8_are_refused() -> None:
     data = parse("(float[2] x) => (float[2] y) { y = Relu (x) }").SerializeToString()
-    with pytest.raises(ModelError):
-        load_model(data.replace(b"Relu", b"\xff\xfelu"))
+    for name in (b"Relu", b"g", b"x"):
+        with pytest.raises(ModelError, match="not UTF-8") as caught:
+            load_model(data.replace(name, b"\xff" * len(name)))
+        assert str(caught.value).isprintable()
 
 
 # ---- external data ----
