@@ -29,8 +29,6 @@ def expand_bias_softmax(w: Expansion) -> ir.Value:
     axis = w.node.attributes.get_int("axis", 1)
     if axis % rank != rank - 1:
         raise Refused("its softmax runs over more than the last axis")
-    if not w.flag("is_inner_broadcast", 1):
-        bias = w.needed(1)
-        if w.rank(bias) != rank:
-            raise Refused("its bias is repeated along outer axes")
+    if w.rank(w.needed(1)) != rank:
+        raise Refused("its bias has another rank than its data")
     return w.op("Softmax", w.sum(data, w.needed(1)), axis=-1)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conformance import Case, check
+import gossamer
+
+from .conformance import Case, _model, _reference, check
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
@@ -121,3 +123,23 @@ def test_each_direction_has_its_own_activations(tmp_path: Path) -> None:
     cases = [case("LSTM", activations=names, activation_alpha=[0.3, 0.2, 0.9], activation_beta=[0.4], **both)]
     cases += [case("GRU", activations=["Sigmoid", "Tanh", "HardSigmoid", "Softsign"], **both)]
     check([*cases, case("RNN", activations=["Relu", "Tanh"], **both)], tmp_path)
+
+
+@pytest.mark.parametrize("operator", GATES)
+def test_batch_first_is_the_other_layout_turned(operator: str, tmp_path: Path) -> None:
+    """onnxruntime has no layout 1: its layout 0 is the reference."""
+    plain = case(operator, direction="bidirectional", initial=True, lengths=[3, 5])
+    turned = [
+        np.ascontiguousarray(array.swapaxes(0, 1)) if i in (0, 5, 6) and array is not None else array
+        for i, array in enumerate(plain.feeds)
+    ]
+    batch_first = case(operator, direction="bidirectional", initial=True, lengths=[3, 5], layout=1)
+    batch_first.feeds = turned
+    wanted = _reference(*_model([plain]))
+    model, feeds = _model([batch_first])
+    with gossamer.compile(model, out=tmp_path / "a", verify=False).session() as session:
+        names = [value.name for value in session.get_outputs()]
+        got = dict(zip(names, session.run(None, feeds), strict=True))
+    order = {"c0_out0": (2, 0, 1, 3)}  # (T, D, B, H) to (B, T, D, H)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(got[name], array.transpose(order.get(name, (1, 0, 2))), rtol=0, atol=2e-6)
