@@ -14,11 +14,12 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from ..dims import Size
 from .builder import Builder, Pointer, int32
 from .matmul import Matmul, MatmulWork
 from .register_tile import RegisterTile
 
-__all__ = ["AnyRows", "halves", "rest_tiles"]
+__all__ = ["AnyRows", "any_blocks", "halves", "rest_tiles"]
 
 _CHAINS = 8  # multiply-adds that wait for one another's results at a time
 
@@ -40,6 +41,16 @@ def rest_tiles(b: Builder, first: Any, count: Any, tile: int) -> Iterator[tuple[
         with b.when(bit != 0):
             yield b.let(first + done), height
         done = b.let(done + bit)
+
+
+def any_blocks(b: Builder, rows: Size, height: int, first: Any, blocks: Any) -> Iterator[tuple[Any, int]]:
+    """(first row, rows) of `blocks` blocks of `height` rows from the `first`; the last may hold fewer."""
+    full, rest = (b.let(int32(v)) for v in divmod(rows, height))
+    end = b.let(tir.min(first + int32(blocks), full))
+    with b.loop(b.let(end - first), first) as block:
+        yield b.let(block * height), height
+    with b.when(first + int32(blocks) > full):
+        yield from rest_tiles(b, full * height, rest, height)
 
 
 @dataclass(eq=False)
@@ -67,14 +78,7 @@ class AnyRows(Matmul):
 @dataclass
 class _AnyRowsWork(MatmulWork):
     def row_blocks(self, first: Any, blocks: Any) -> Iterator[tuple[Any, int]]:
-        k, b = self.kernel, self.b
-        height = k.tile[0]
-        full, rest = (b.let(int32(v)) for v in divmod(k.sizes[0], height))
-        end = b.let(tir.min(first + int32(blocks), full))
-        with b.loop(b.let(end - first), first) as block:
-            yield b.let(block * height), height
-        with b.when(first + int32(blocks) > full):
-            yield from rest_tiles(b, full * height, rest, height)
+        return any_blocks(self.b, self.kernel.sizes[0], self.kernel.tile[0], first, blocks)
 
     def sum(
         self, tile: RegisterTile, row: Any, panel: Pointer, base: Any, part: tuple[Any, Any] | None = None

@@ -21,7 +21,7 @@ from .register_tile import RegisterTile
 from .storing import store_first
 from .tensor import Tensor
 
-__all__ = ["SparseMatmul"]
+__all__ = ["SparseMatmul", "SparseWork"]
 
 _AT_ONCE = 4  # blocks, so that the latency of a multiply-add is hidden
 _MOST_ROWS = 4  # rows of activations that use a block while it is in a register
@@ -53,21 +53,15 @@ class SparseMatmul(Kernel):
         return ("sparse-gemm", self.block_rows, self.bias is not None, self.epilogue.key, shared, *tensors)
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
-        work = _Work(self, b, pointers)
-        rows, outputs = self.out.shape
-        full, tail = divmod(outputs, self.block_rows)
+        work, rows = SparseWork(self, b, pointers), self.out.shape[0]
         for first in range(0, rows, _MOST_ROWS):
-            count = min(_MOST_ROWS, rows - first)
-            if full:
-                with b.split(full) as block:
-                    work.block(block, first, count, self.block_rows)
-            if tail:
-                with b.when(b.thread == 0):
-                    work.block(int32(full), first, count, tail)
+            work.rows(first, min(_MOST_ROWS, rows - first))
 
 
 @dataclass
-class _Work:
+class SparseWork:
+    """The code of a product."""
+
     kernel: SparseMatmul
     b: Builder
     pointers: dict[int, Pointer]
@@ -75,7 +69,18 @@ class _Work:
     def pointer(self, tensor: Tensor) -> Pointer:
         return self.pointers[id(tensor)]
 
-    def block(self, block: Any, first: int, count: int, height: int) -> None:
+    def rows(self, first: Any, count: int) -> None:
+        """All outputs of `count` rows of activations from `first`; blocks are shared out among threads."""
+        b, r = self.b, self.kernel.block_rows
+        full, tail = divmod(self.kernel.out.shape[1], r)
+        if full:
+            with b.split(full) as block:
+                self.block(block, first, count, r)
+        if tail:
+            with b.when(b.thread == 0):
+                self.block(int32(full), first, count, tail)
+
+    def block(self, block: Any, first: Any, count: int, height: int) -> None:
         """`height` ≤ R outputs of `count` rows of activations from `first`."""
         k, b, r = self.kernel, self.b, self.kernel.block_rows
         starts = self.pointer(k.weights[2])
@@ -97,7 +102,7 @@ class _Work:
                 total = total + tile.get(lane, m)
             self._store(b.hold(total), block, first + m, height)
 
-    def _add(self, tile: RegisterTile, lane: int, at: Any, first: int, count: int) -> None:
+    def _add(self, tile: RegisterTile, lane: int, at: Any, first: Any, count: int) -> None:
         k, b, r = self.kernel, self.b, self.kernel.block_rows
         values, columns = self.pointer(k.weights[0]), self.pointer(k.weights[1])
         weights = b.hold(values.load(at * r, r))
@@ -107,7 +112,7 @@ class _Work:
             x = x if r == 1 else tir.Broadcast(x, r)
             tile.set(lane, m, b.isa.multiply_add(weights, x, tile.get(lane, m)))
 
-    def _store(self, total: Any, block: Any, row: int, height: int) -> None:
+    def _store(self, total: Any, block: Any, row: Any, height: int) -> None:
         k, b, r = self.kernel, self.b, self.kernel.block_rows
         scope, first = Scope(b, self.pointers), block * r
         if k.bias is not None:

@@ -15,7 +15,7 @@ from .matmul import Matmul, MatmulWork
 from .register_tile import RegisterTile
 from .tensor import Tensor
 
-__all__ = ["StoredMatmul"]
+__all__ = ["StoredMatmul", "StoredWork"]
 
 _MOST_ROWS = 512  # whose unfinished sums are kept: more read a panel so often that decoding it does not count
 
@@ -60,11 +60,13 @@ class StoredMatmul(Matmul):
     def work(
         self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None, index: list[Any]
     ) -> MatmulWork:
-        return _Work(self, b, pointers, scratch, index, self)
+        return StoredWork(self, b, pointers, scratch, index, self)
 
 
 @dataclass
-class _Work(MatmulWork):
+class StoredWork(MatmulWork):
+    """The code for one matrix of the batch."""
+
     stored: StoredMatmul
 
     def column_tile(self, vector: Any, width: int, first: Any, blocks: Any) -> None:

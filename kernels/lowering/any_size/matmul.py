@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from ...cpu.lazy import Fill, Lazy, Leaf
 from ...cpu.register_tile import best_tile
 from ...cpu.tensor import Tensor
 from ...dims import Size
-from ..attributes import describe, flag, number, require_equal
+from ..attributes import describe, flag, number
 from ..choice import Choice
 from ..feature_major import matrix_view
 from ..fusion import Epilogue, grow_epilogue
@@ -21,7 +22,8 @@ from ..operators.movement import reshaped, transposed
 from ..packing import pack_columns
 from ..product_parts import add, bias_row, finish, fits_rows, require_float32
 from ..report import report_layer
-from ..state import Lowering
+from ..state import Encoded, Lowering
+from .compressed import compressed_rows
 from .product import any_product
 
 __all__ = ["any_gemm", "any_matmul"]
@@ -36,7 +38,7 @@ def any_matmul(state: Lowering, node: ir.Node) -> None:
     require_float32(node, left)
     weights = state.constant(node.inputs[1])
     if weights is not None and weights.ndim == 2 and len(left.shape) >= 2:
-        _rows(state, node, left, weights, None, None)
+        _rows(state, node, left, weights, None, None, state.encoded.get(_input(node, 1)))
         return
     right = state.lazy(_input(node, 1))
     vector_left, vector_right = len(left.shape) == 1, len(right.shape) == 1
@@ -64,7 +66,10 @@ def any_gemm(state: Lowering, node: ir.Node) -> None:
         matrix = (weights.T if flag(node, "transB") else weights) * np.float32(alpha)
         bias, rest = bias_row(state, node, addend, beta, matrix.shape[1])
         after = None if rest is None else lambda product: add(state, product, rest, beta)
-        _rows(state, node, left, matrix.astype(np.float32), bias, after)
+        encoded = state.encoded.get(_input(node, 1)) if alpha == 1.0 else None
+        if encoded is not None:  # as the product takes it: (K, N)
+            encoded = replace(encoded, transposed=encoded.transposed != flag(node, "transB"))
+        _rows(state, node, left, matrix.astype(np.float32), bias, after, encoded)
         return
     right = state.lazy(_input(node, 1))
     right = transposed(state, right, (1, 0)) if flag(node, "transB") else right
@@ -88,11 +93,12 @@ def _rows(
     weights: np.ndarray,
     bias: Tensor | None,
     after: Callable[[Lazy], Lazy] | None,
+    encoded: Encoded | None,
 ) -> None:
     """(…, M, K) · (K, N) and the elementwise nodes behind it; `after` is applied where these must wait."""
     source = state.dense(left, node.name or "matmul_in")
     depth, columns = weights.shape
-    require_equal(node, "inner sizes", depth, source.shape[-1])
+    state.sizes.equal(source.shape[-1], depth, f"inner sizes of {describe(node)}")
     shape: tuple[Size, ...] = (*source.shape[:-1], columns)
     lanes = state.isa.lanes
     epilogue = Epilogue(Accumulator(shape), node.outputs[0])
@@ -101,15 +107,28 @@ def _rows(
             state, node.outputs[0], shape, lambda t: fits_rows(t, shape, lanes) and _folds(t, shape)
         )
     out = state.new_tensor(epilogue.value.name or "matmul", "float32", shape)
-    tile = best_tile(state.isa, _MANY_ROWS, -(-columns // lanes), _MOST_VECTORS, _lane_rows(state))
-    panels = state.pool.add(
-        f"{node.name}.weight", pack_columns(weights, lanes, tile[1]), f"panels of {tile[1]} vectors"
-    )
-    kernel = AnyRows(matrix_view(source), None, panels, bias, matrix_view(out), tile, epilogue.tree)
-    state.steps.append(kernel)
-    choice = Choice("gemm", 0, "", f"{describe(node)}: rows are known at run time").with_tile(tile)
+    operand, target = matrix_view(source), matrix_view(out)
+    lower = compressed_rows(state, node, weights, encoded) or _dense
+    choice = lower(state, node, operand, weights, bias, target, epilogue)
     report_layer(state, node, weights, out, choice, epilogue)
     finish(state, epilogue, after(Leaf(out)) if after else Leaf(out))
+
+
+def _dense(
+    state: Lowering,
+    node: ir.Node,
+    left: Tensor,
+    weights: np.ndarray,
+    bias: Tensor | None,
+    out: Tensor,
+    epilogue: Epilogue,
+) -> Choice:
+    lanes = state.isa.lanes
+    tile = best_tile(state.isa, _MANY_ROWS, -(-weights.shape[1] // lanes), _MOST_VECTORS, _lane_rows(state))
+    packed = pack_columns(weights, lanes, tile[1])
+    panels = state.pool.add(f"{node.name}.weight", packed, f"panels of {tile[1]} vectors")
+    state.steps.append(AnyRows(left, None, panels, bias, out, tile, epilogue.tree))
+    return Choice("gemm", 0, "", "rows are known at run time").with_tile(tile)
 
 
 def _lane_rows(state: Lowering) -> bool:

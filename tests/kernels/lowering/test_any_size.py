@@ -267,3 +267,15 @@ def test_transposed_convolutions_of_any_image(attributes: str, tmp_path: Path) -
         k=floats(4, 6, 3, 3),
     )
     agrees(made, tmp_path, [{"x": floats(n, 4, h, w)} for n, h, w in _PLANES[1:]])
+
+
+def test_block_sparse_weights_times_any_number_of_rows(tmp_path: Path) -> None:
+    """A tenth of the blocks of 16 outputs is kept, and the kernel reads no others."""
+    kept = RNG.random((40, 100)) < 0.1
+    weights = floats(100, 640) * kept.repeat(16, axis=0).T
+    made = model(
+        "g (float[m, 100] x) => (float[m, 640] y) { a = MatMul(x, w) c = Add(a, b) y = Relu(c) }",
+        w=weights, b=floats(640),
+    )  # fmt: skip
+    compiled = agrees(made, tmp_path, [{"x": floats(m, 100)} for m in (1, 2, 3, 4, 7, 9)])
+    assert compiled.families == ["sparse-gemm"]
