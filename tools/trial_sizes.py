@@ -42,24 +42,28 @@ def trial_feeds(prepared: ir.Model, runs: Any) -> Iterator[tuple[Sizes, Arrays, 
         yield {}, feeds, runs(feeds)
         return
     failed: GossamerError | None = None
-    found = 0
-    last = 0
-    for step in _ladder(bounds):
-        if found and step < 3 * last and step != _largest(bounds):
+    used: list[int] = []
+    for step, apart in _steps(bounds):
+        if len(used) == _MOST or step in used or (used and step < apart * used[-1]):
             continue
-        sizes = {name: _size(name, step, bound) for name, bound in bounds.items()}
+        sizes = {name: _size(name, step, len(used), bound) for name, bound in bounds.items()}
         feeds = random_feeds(_inputs(prepared, sizes))
         try:
             result = runs(feeds)
         except GossamerError as error:
             failed = error
             continue
-        found, last = found + 1, step
+        used.append(step)
         yield sizes, feeds, result
-        if found == _MOST:
-            return
-    if not found and failed is not None:
+    if not used and failed is not None:
         raise failed
+
+
+def _steps(bounds: Mapping[str, tuple[int, int | None]]) -> Iterator[tuple[int, int]]:
+    """Sizes to try, and how many times the last one they must be: far apart first, then any."""
+    ladder = _ladder(bounds)
+    yield from ((step, 1 if step == ladder[-1] else 3) for step in ladder)
+    yield from ((step, 0) for step in ladder)
 
 
 def _ladder(bounds: Mapping[str, tuple[int, int | None]]) -> Sequence[int]:
@@ -73,10 +77,10 @@ def _largest(bounds: Mapping[str, tuple[int, int | None]]) -> int:
     return min(max(given), _LADDER[-1]) if given else _LADDER[-1]
 
 
-def _size(name: str, step: int, bound: tuple[int, int | None]) -> int:
+def _size(name: str, step: int, trial: int, bound: tuple[int, int | None]) -> int:
     least, most = bound
     few = name.lower().startswith(("batch", "unk_", "n_"))  # images and the like, which are large themselves
-    size = step.bit_length() if few else step
+    size = 1 + trial if few else step
     return max(least, size if most is None else min(size, most))
 
 

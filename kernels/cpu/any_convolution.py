@@ -14,8 +14,10 @@ from typing import Any
 
 from tvm import tirx as tir
 
+from gossamer.runtime.errors import UnsupportedError
+
 from ..dims import Size, may_turn
-from .builder import Builder, Pointer, int32
+from .builder import STACK_BYTES, Builder, Pointer, int32
 from .epilogue import evaluate
 from .isa import Isa
 from .kernel import Kernel
@@ -94,6 +96,18 @@ class AnyConvolution(Kernel):
                     work.pixel_tile(pixel, width, start, share)
 
 
+def _in_rows(known: Sequence[Size], k: Any) -> Any:
+    """Distance k of a window of even rows, by its row and column."""
+    count = len(known)
+    for width in (w for w in range(1, count + 1) if count % w == 0):
+        right = known[1] - known[0] if width > 1 else 0
+        down = known[width] - known[0] if width < count else 0
+        if all(d == known[0] + i // width * down + i % width * right for i, d in enumerate(known)):
+            row, column = tir.truncdiv(k, int32(width)), tir.truncmod(k, int32(width))
+            return row * int32(down) + column * int32(right) + int32(known[0])
+    raise UnsupportedError("the window has too many elements", expected="even rows of elements", got=count)
+
+
 @dataclass
 class _Work:
     """The code for one image and group."""
@@ -136,6 +150,8 @@ class _Work:
         if len(known) <= _UNROLLED:
             values = [b.let(int32(d)) for d in known]
             return lambda k: values[k]
+        if 4 * len(known) > STACK_BYTES:
+            return lambda k: _in_rows(known, k)
         table = b.stack("int32", len(known))
         for i, distance in enumerate(known):
             b.store(table, i, int32(distance))

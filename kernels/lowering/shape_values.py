@@ -93,6 +93,7 @@ def computed_shapes(state: Lowering, node: ir.Node) -> bool:
     try:
         found = function(Arguments(state, node, inputs))
     except (NotKnownError, UndecidedError, ArithmeticError, ValueError):
+        _note_equation(state, node, inputs)
         return False
     outputs = [found] if isinstance(found, Known) else found
     for value, known in zip(node.outputs, outputs, strict=True):
@@ -100,6 +101,13 @@ def computed_shapes(state: Lowering, node: ir.Node) -> bool:
             return False
         state.learn(value, known)
     return True
+
+
+def _note_equation(state: Lowering, node: ir.Node, inputs: Sequence[Known | None]) -> None:
+    """What must be equal for the result of an Equal of two sizes to be true."""
+    if node.op_type == "Equal" and all(x is not None and x.values.size == 1 for x in inputs):
+        first, second = (x.values.reshape(-1)[0] for x in inputs if x is not None)
+        state.equations[node.outputs[0]] = (first, second)
 
 
 def known_of(state: Lowering, value: ir.Value | None) -> Known | None:

@@ -116,6 +116,7 @@ class Lowering:
     values: dict[ir.Value, Lazy] = field(default_factory=dict)
     arrays: dict[ir.Value, np.ndarray] = field(default_factory=dict)
     known: dict[ir.Value, Known] = field(default_factory=dict)  # values computed from shapes
+    equations: dict[ir.Value, tuple[Size, Size]] = field(default_factory=dict)  # true where both are equal
     steps: list[Step] = field(default_factory=list)
     origins: Origins = field(default_factory=Origins)  # of the kernels in `steps`
     absorbed: set[ir.Node] = field(default_factory=set)  # computed by the epilogue of an earlier kernel

@@ -30,6 +30,11 @@ def lower_if(state: Lowering, node: ir.Node) -> None:
     if known is not None:
         _inline(state, node, graphs[0] if bool(known.reshape(-1)[0]) else graphs[1])
         return
+    if condition in state.equations and _may_differ(graphs):
+        # What follows takes one shape: exporters ask whether an axis of 1 can go.
+        state.sizes.equal(*state.equations[condition], f"{describe(node)}: sizes must be equal")
+        _inline(state, node, graphs[0])
+        return
     flag = _one_value(state, node, condition, "the condition")
     results: list[Tensor] = []
     branch = Branch(flag, [], [])
@@ -40,6 +45,12 @@ def lower_if(state: Lowering, node: ir.Node) -> None:
     state.steps.append(branch)
     for value, tensor in zip(node.outputs, results, strict=True):
         state.define(value, Leaf(tensor))
+
+
+def _may_differ(graphs: Sequence[ir.Graph]) -> bool:
+    """Whether the results may have different ranks."""
+    pairs = zip(*(graph.outputs for graph in graphs), strict=True)
+    return any(a.shape is None or b.shape is None or len(a.shape) != len(b.shape) for a, b in pairs)
 
 
 def _lower_graph(state: Lowering, graph: ir.Graph) -> list[Lazy]:
@@ -56,6 +67,8 @@ def _inline(state: Lowering, node: ir.Node, graph: ir.Graph) -> None:
         array = state.constant(inner)
         if array is not None:
             state.arrays[value] = array
+        elif inner in state.known:
+            state.learn(value, state.known[inner])
         else:
             state.define(value, lazy)
 
