@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from gossamer.kernels.lowering.registry import has_rule
-from gossamer.runtime.errors import ModelError
+from gossamer.runtime.errors import GossamerError, ModelError
 
 from ..base import Pass, change, node_label, refuse
 from ..definitions.base import defined_body
@@ -63,7 +63,7 @@ def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
         schema = onnx.defs.get_schema(node.op_type, model.opset_imports.get(domain, 1), domain)
     except onnx.defs.SchemaError:
         return False
-    body = defined_body(node, version) or _definition(schema, node, version)
+    body = _defined(node, version) or _definition(schema, node, version)
     if body is None:
         if schema.has_function or schema.has_context_dependent_function:
             refuse(report, node, "its definition needs types that are not known")
@@ -143,3 +143,15 @@ def _inline(model: ir.Model) -> None:
         where = next((node_label(n) for n in model.graph.all_nodes() if n.domain == _DOMAIN), None)
         raise ModelError(f"an operator's definition cannot be inlined: {error}", where=where) from None
     model.opset_imports.pop(_DOMAIN, None)
+
+
+def _defined(node: ir.Node, version: int) -> onnx.FunctionProto | None:
+    """The body of a definition of ours; a node that it cannot make sense of is refused by its name."""
+    try:
+        return defined_body(node, version)
+    except (GossamerError, MemoryError):
+        raise
+    except Exception as error:
+        where = f"{node.op_type} node {node_label(node)!r}"
+        got = f"{type(error).__name__}: {error}"
+        raise ModelError("the operator cannot be expanded", where=where, got=got) from error

@@ -139,7 +139,8 @@ GOSSAMER_PUBLIC int32_t gossamer_profile(gossamer_session *session, const void *
 
 /* Fills in a table of `table_count` numbers whose symbols the caller has set: after it, every size of an input or
  * output is found there (at most so many, where data decide). GOSSAMER_ERROR_SHAPE where the model cannot take
- * these sizes; then number 0 is -(k + 1), and guard k of the manifest says why. */
+ * these sizes; then number 0 is -(k + 1), and guard k of the manifest says why, or 0 where a symbol is out of
+ * its bounds. */
 GOSSAMER_PUBLIC int32_t gossamer_sizes(const gossamer_model *model, int64_t *table);
 
 /* gossamer_run and gossamer_profile of a model that has a table: `table` holds the symbols, inputs and outputs

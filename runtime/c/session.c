@@ -164,10 +164,11 @@ const gossamer_model *gossamer_describe(const gossamer_session *session) {
     return session == NULL ? NULL : session->model;
 }
 
-static int32_t check_pointers(const gossamer_tensor *tensors, int32_t count, const void *const *pointers) {
+/* A tensor of `open` size may need memory, whatever its description says. */
+static int32_t check_pointers(const gossamer_tensor *tensors, int32_t count, const void *const *pointers, int open) {
     if (count > 0 && pointers == NULL) return GOSSAMER_ERROR_ARGUMENT;
     for (int32_t i = 0; i < count; ++i) {
-        if (pointers[i] == NULL && tensors[i].bytes > 0) return GOSSAMER_ERROR_ARGUMENT;
+        if (pointers[i] == NULL && (open || tensors[i].bytes > 0)) return GOSSAMER_ERROR_ARGUMENT;
     }
     return GOSSAMER_OK;
 }
@@ -184,6 +185,11 @@ static void set_points(gossamer_session *s, int64_t *times, int32_t kernels) {
 
 int32_t gossamer_sizes(const gossamer_model *model, int64_t *table) {
     if (model == NULL || model->sizes == NULL || table == NULL) return GOSSAMER_ERROR_ARGUMENT;
+    for (int32_t i = 0; i < model->symbol_count; ++i) {
+        const gossamer_symbol *symbol = &model->symbols[i];
+        int64_t size = table[symbol->place];
+        if (size < symbol->least || size > symbol->most) return table[0] = 0, GOSSAMER_ERROR_SHAPE;
+    }
     return model->sizes(table) == 0 && table[0] >= 0 ? GOSSAMER_OK : GOSSAMER_ERROR_SHAPE;
 }
 
@@ -208,9 +214,9 @@ static int32_t run(gossamer_session *session, int64_t *table, const void *const 
                    int64_t *times, int32_t kernels) {
     const gossamer_model *model = session->model;
     if ((table == NULL) != (model->sizes == NULL)) return GOSSAMER_ERROR_ARGUMENT;
-    int32_t status = check_pointers(model->inputs, model->input_count, inputs);
+    int32_t status = check_pointers(model->inputs, model->input_count, inputs, table != NULL);
     if (status == GOSSAMER_OK) {
-        status = check_pointers(model->outputs, model->output_count, (const void *const *)outputs);
+        status = check_pointers(model->outputs, model->output_count, (const void *const *)outputs, table != NULL);
     }
     if (status != GOSSAMER_OK) return status;
     pthread_mutex_lock(&session->lock);

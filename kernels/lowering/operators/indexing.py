@@ -46,6 +46,9 @@ def _require_elements(node: ir.Node, data: Lazy, shape: tuple[Size, ...]) -> Non
         raise UnsupportedError("there is nothing to choose from", where=describe(node), got=list(data.shape))
 
 
+_REDUCTIONS = ("none", "add", "mul", "min", "max")
+
+
 @lowers("ScatterND", "ScatterElements", "Scatter", any_type=True)
 def lower_scatter(state: Lowering, node: ir.Node) -> None:
     """A copy of the data with updates written at places, in order; all reductions."""
@@ -56,6 +59,10 @@ def lower_scatter(state: Lowering, node: ir.Node) -> None:
     state.steps.append(Elementwise(data, out))
     axis = None if node.op_type == "ScatterND" else integer(node, "axis", 0) % max(1, len(data.shape))
     operation = text(node, "reduction", "none")
+    if operation not in _REDUCTIONS:
+        raise ModelError(
+            "unknown reduction", where=describe(node), expected=", ".join(_REDUCTIONS), got=repr(operation)
+        )
     if 0 not in updates.shape:
         state.steps.append(Scatter(indices, updates, out, axis, operation))
     state.define(node.outputs[0], Leaf(out))
