@@ -52,7 +52,7 @@ def sized(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sized]:
     from gossamer.tools.compiling import compile
 
     folder = tmp_path_factory.mktemp("sized") / "artifact"
-    shapes = parse_input_shapes(["x:n<=9,3"])
+    shapes: Any = parse_input_shapes(["x:n<=9,3"])
     compile(onnx.parser.parse_model(TEXT), out=folder, input_shapes=shapes, verify=False)
     found = Sized(folder)
     yield found
