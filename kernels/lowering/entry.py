@@ -200,7 +200,8 @@ class _Entry:
             tir.BufferStore(self.numbers, self._value(size), [int32(slot)])
             for slot, size in self.table.written
         ]
-        return [tir.IfThenElse(tir.EQ(self.thread, int32(0)), tir.SeqStmt(stores), None)]
+        body = stores[0] if len(stores) == 1 else tir.SeqStmt(stores)
+        return [tir.IfThenElse(tir.EQ(self.thread, int32(0)), body, None)]
 
 
 def as_c_function(function: Any, symbol: str) -> Any:

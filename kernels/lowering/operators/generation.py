@@ -117,17 +117,3 @@ def lower_eye(state: Lowering, node: ir.Node) -> None:
     down = reshaped(state, Iota(offset, 1, rows, "int32"), (rows, 1))
     hot = state.elementwise("Equal", [down, Iota(0, 1, columns, "int32")], "bool")
     state.define(node.outputs[0], state.elementwise("Cast", [hot], dtype))
-
-
-@lowers("NonZero", any_type=True)
-def lower_non_zero(state: Lowering, node: ir.Node) -> None:
-    """Coordinates of what is not zero in a constant; of anything else the shape depends on data."""
-    array = constant_input(state, node, 0, "what NonZero searches")
-    assert array is not None
-    state.arrays[node.outputs[0]] = np.array(np.nonzero(array), np.int64).reshape(array.ndim, -1)
-
-
-@lowers("Compress", "Unique", any_type=True)
-def lower_unsized(state: Lowering, node: ir.Node) -> None:
-    """Refused: how many elements are left depends on data."""
-    raise UnsupportedError("the size of the result depends on data", where=describe(node))
