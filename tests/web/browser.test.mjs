@@ -246,3 +246,26 @@ test("the page itself uses threads where it is isolated, and says how many", asy
     }, path, headers);
   }
 });
+
+test("the page runs a model whose sizes it chooses, and another size after it", async () => {
+  const files = { ...PAGE, ...readToy("open") };
+  const headers = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+  const use = async (page) => {
+    const { state, result } = await finished(page);
+    assert.equal(state, "done", JSON.stringify(result));
+    assert.deepEqual(result.outputs[0].shape, [2]);
+    const found = await page.evaluate(async () => {
+      const { InferenceSession, Tensor } = await import("./gossamer.js");
+      const session = await InferenceSession.create("./", { threads: 2 });
+      const lengths = [];
+      for (const length of [3, 200_000]) {
+        const x = new Tensor("float32", new Float32Array(length).fill(1.5), [length]);
+        const { y, z } = await session.run({ x, k: new Tensor("int64", [1n], [1, 1]) });
+        lengths.push([y.dims[0], z.dims[0], y.data[0], y.data.at(-1)]);
+      }
+      return [session.threads, lengths];
+    });
+    assert.deepEqual(found, [2, [[6, 3, 4, 4], [400_000, 200_000, 4, 4]]]);
+  };
+  await visiting(files, use, undefined, headers);
+});

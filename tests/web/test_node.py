@@ -168,3 +168,20 @@ def test_relaxed_simd_is_switched_on_where_it_is_an_experiment(
         assert (node._RELAXED in node.node_command()) == flagged
     finally:
         node._found.cache_clear()
+
+
+def test_compiled_models_run_at_any_size(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tvm")
+    from gossamer.tools.compiling import compile
+
+    if reason := node.node_available():
+        pytest.skip(reason)
+    head = '<ir_version: 10, opset_import: ["": 21]>'
+    text = f"{head} open (float[n, m] x) => (float[m, n] y) {{ a = Transpose (x) y = Exp (a) }}"
+    folder = tmp_path / "artifact"
+    compile(onnx.parser.parse_model(text), "wasm", out=folder, verify=False)
+    for n, m, threads in ((1, 1, 1), (3, 200, 1), (65, 7, 3)):
+        x = np.random.default_rng(n).standard_normal((n, m), dtype=np.float32)
+        (y,) = run_in_node(folder, [x], threads=threads).outputs
+        np.testing.assert_allclose(y, np.exp(x.T), rtol=1e-5)
