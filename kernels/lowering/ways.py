@@ -11,6 +11,7 @@ from typing import Any
 from ..cpu.isa import Isa
 from ..cpu.kernel import Kernel
 from ..cpu.tensor import Tensor
+from ..dims import is_fixed
 from .choice import Choice
 from .state import Lowering
 
@@ -74,8 +75,9 @@ def choose_way(
     """`first`, which is best by the estimate, or with a tuner the fastest of it and `others`.
 
     Another way must be clearly faster: what is measured alone and with warm caches says no more than that.
+    Layers of a size that is known at run time are not measured.
     """
-    if state.tuner is None:
+    if state.tuner is None or not _is_known(signature):
         return first
     ways: dict[str, Way] = {}
     for way in (first, *others()):
@@ -87,6 +89,11 @@ def choose_way(
     worth = {label: way.worth * (1.0 if way is first else _CLEARLY) for label, way in ways.items()}
     label, reason = state.tuner.pick(layer, (*signature, kept), trials, worth, state.isa)
     return replace(ways[label], choice=replace(ways[label].choice, reason=reason))
+
+
+def _is_known(signature: tuple[Any, ...]) -> bool:
+    """Whether all sizes are numbers: what is measured has some size."""
+    return all(_is_known(part) if isinstance(part, tuple) else is_fixed(part) for part in signature)
 
 
 def _trial(state: Lowering, way: Way) -> Trial:
