@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -74,13 +73,12 @@ def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
     name = f"{node.op_type}_{len(model.functions)}"
     function = ir.serde.deserialize_function(body)
     function.graph.opset_imports[""] = version
-    attributes = list(function.attributes.values())
+    attributes = [a for a in function.attributes.values() if a.type != ir.AttributeType.GRAPH]
     definition = ir.Function(_DOMAIN, name, graph=function.graph, attributes=attributes)
     model.functions[definition.identifier()] = definition
     report.matched += 1
     change(report, node, f"expanded to {len(body.node)} nodes")
-    for attribute in _missing(schema, node, body):
-        node.attributes[attribute.name] = attribute
+    _give_attributes(schema, node, function)
     node.domain, node.op_type = _DOMAIN, name
     return True
 
@@ -127,13 +125,16 @@ def _type_of(value: ir.Value | None) -> bytes:
     return bytes(ir.to_proto(value).type.SerializeToString())
 
 
-def _missing(schema: onnx.defs.OpSchema, node: ir.Node, body: onnx.FunctionProto) -> Iterator[ir.Attr]:
-    """Attributes that the body reads and the node leaves at their default."""
-    for name in body.attribute:
-        if name not in node.attributes and name in schema.attributes:
-            default = schema.attributes[name].default_value
-            if default.type != onnx.AttributeProto.UNDEFINED:
-                yield ir.from_proto(default)
+def _give_attributes(schema: onnx.defs.OpSchema, node: ir.Node, function: ir.Function) -> None:
+    """The call gets exactly the attributes that the body refers to, with the operator's defaults."""
+    inner = [attribute for n in function.all_nodes() for attribute in n.attributes.values()]
+    wanted = {attribute.ref_attr_name for attribute in inner if attribute.is_ref()}
+    for name in [name for name in node.attributes if name not in wanted]:
+        node.attributes.pop(name)
+    for name in wanted - set(node.attributes):
+        default = schema.attributes[name].default_value if name in schema.attributes else None
+        if name is not None and default is not None and default.type != onnx.AttributeProto.UNDEFINED:
+            node.attributes[name] = ir.from_proto(default)
 
 
 def _inline(model: ir.Model) -> None:

@@ -35,6 +35,15 @@ class Body:
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else tuple(names)
 
+    def like_node(self, node: ir.Node, inputs: Sequence[str]) -> list[str]:
+        """The results of the same operator with other inputs; a result that is left out has no name."""
+        own = ir.to_proto(node)
+        copy = onnx.NodeProto(op_type=node.op_type, attribute=own.attribute, input=inputs)
+        names = [f"v{len(self.nodes)}_{i}" if name else "" for i, name in enumerate(own.output)]
+        copy.output.extend(names)
+        self.nodes.append(copy)
+        return names
+
     def constant(self, values: Any, dtype: Any = np.int64) -> str:
         """A tensor; whole numbers of 64 bits unless told."""
         tensor = numpy_helper.from_array(np.asarray(values, dtype))
@@ -58,20 +67,21 @@ class Body:
 
 def defined_body(node: ir.Node, version: int) -> onnx.FunctionProto | None:
     """The function that computes a node, None where no file defines it or its variant."""
-    define = _definitions().get(node.op_type)
-    if define is None or version < OLDEST_OPSET:
-        return None
-    body = Body(node, version)
-    outputs = define(body, node)
-    return None if outputs is None else body.finished(node.op_type, outputs)
+    for define in _definitions().get(node.op_type, ()) if version >= OLDEST_OPSET else ():
+        body = Body(node, version)
+        outputs = define(body, node)
+        if outputs is not None:
+            return body.finished(node.op_type, outputs)
+    return None
 
 
 @cache
-def _definitions() -> dict[str, Define]:
+def _definitions() -> dict[str, list[Define]]:
     """Functions called `define` of all files, by the operators in their `OPERATORS`."""
     package = import_module(__package__ or "")
-    found: dict[str, Define] = {}
+    found: dict[str, list[Define]] = {}
     for info in iter_modules(package.__path__):
         module = import_module(f".{info.name}", __package__)
-        found.update(dict.fromkeys(getattr(module, "OPERATORS", ()), getattr(module, "define", None)))
+        for operator in getattr(module, "OPERATORS", ()):
+            found.setdefault(operator, []).append(module.define)
     return found

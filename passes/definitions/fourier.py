@@ -41,17 +41,24 @@ def _transform(body: Body, node: ir.Node) -> Sequence[str] | None:
     if source is None or source.shape is None or not isinstance(source.shape[-1], int):
         return None
     rank, parts = len(source.shape), source.shape[-1]
-    axis = _number(node, 2) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    if axis is None:  # an attribute before it was an input
-        axis = node.attributes.get_int("axis", 1) if body.version < _AXIS_INPUT else -2
+    axis: int | None = -2
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        axis = _number(node, 2)
+    elif body.version < _AXIS_INPUT:
+        axis = node.attributes.get_int("axis", 1)
+    if axis is None:
+        return None
     axis %= rank
     old = source.shape[axis]
     given = len(node.inputs) > 1 and node.inputs[1] is not None
-    length = _number(node, 1) if given else old
     onesided, inverse = (bool(node.attributes.get_int(name, 0)) for name in ("onesided", "inverse"))
-    if not isinstance(old, int) or not isinstance(length, int) or not 0 < length <= _LARGEST:
-        return None
     back = inverse and onesided and parts == 2
+    if not isinstance(old, int):
+        return None
+    whole = 2 * (old - 1) if back else old
+    length = _number(node, 1) if given else whole
+    if length is None or not 0 < length <= _LARGEST:
+        return None
     perm = [*(a for a in range(rank - 1) if a != axis), axis, rank - 1]
     x = body.op("Transpose", body.inputs[0], perm=perm)
     used = min(old, length // 2 + 1 if back else length)

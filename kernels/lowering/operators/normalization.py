@@ -17,6 +17,7 @@ from ...dims import is_fixed
 from ..attributes import describe, integer, number
 from ..registry import lowers
 from ..state import Lowering
+from ..variants import is_wide
 from .movement import reshaped, source_of
 from .reduction import normalised, positions_along, reduced
 
@@ -28,7 +29,7 @@ def _float32_tensor(state: Lowering, node: ir.Node) -> Leaf:
     return Leaf(state.tensor(source))
 
 
-@lowers("GroupNormalization")
+@lowers("GroupNormalization", takes=is_wide)
 def lower_group_normalization(state: Lowering, node: ir.Node) -> None:
     """Groups of channels normalised together; scale and bias for each channel (opset 21) or group (18)."""
     source = _float32_tensor(state, node)
@@ -46,7 +47,7 @@ def lower_group_normalization(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], reshaped(state, normal, source.shape))
 
 
-@lowers("LRN")
+@lowers("LRN", takes=is_wide)
 def lower_local_response(state: Lowering, node: ir.Node) -> None:
     """x / (bias + α / size · Σ x²)^β, the sum over `size` neighbouring channels."""
     source = _float32_tensor(state, node)
@@ -72,7 +73,7 @@ def lower_local_response(state: Lowering, node: ir.Node) -> None:
     state.define(node.outputs[0], state.elementwise("Mul", [source, factor], "float32"))
 
 
-@lowers("LpNormalization")
+@lowers("LpNormalization", takes=is_wide)
 def lower_norm(state: Lowering, node: ir.Node) -> None:
     """x / ‖x‖ along an axis, p = 1 or 2; a vector of zeros stays zero."""
     source = _float32_tensor(state, node)

@@ -24,13 +24,14 @@ from ..attributes import describe, flag, integers
 from ..integer_pooling import integer_average, integer_maximum
 from ..registry import lowers
 from ..state import Lowering
+from ..variants import is_wide
 from ..windows import window_of
 from .movement import reshaped, source_of
 
 _MOST_STRIDE = 4  # of windows read in vectors; more apart, most of what is read would not be used
 
 
-@lowers("MaxPool", "AveragePool")
+@lowers("MaxPool", "AveragePool", takes=is_wide)
 def lower_pool(state: Lowering, node: ir.Node) -> None:
     """One- and two-dimensional pooling; MaxPool's indices are not computed."""
     if len(node.outputs) > 1 and node.outputs[1].uses():

@@ -23,7 +23,7 @@ from ..feature_major import new_feature_major
 from ..integer_mean import integer_mean
 from ..registry import lowers
 from ..state import Lowering
-from ..variants import is_float32, uses_more_outputs
+from ..variants import is_float32, is_wide, uses_more_outputs
 from .movement import constant_input, reshaped, source_of
 
 # how each operator is a fold with something before and after
@@ -212,7 +212,7 @@ def _has_constant_statistics(node: ir.Node) -> bool:
     return constant and is_float32(node) and not flag(node, "training_mode")
 
 
-@lowers("InstanceNormalization")
+@lowers("InstanceNormalization", takes=is_wide)
 def lower_instance_normalization(state: Lowering, node: ir.Node) -> None:
     """Every plane normalised by itself, then scaled for each channel."""
     source = Leaf(state.tensor(source_of(state, node)))
