@@ -1,4 +1,4 @@
-"""Sizes of operands that ONNX's own inference does not compare: one number for each channel."""
+"""Axes and sizes that ONNX's own inference does not compare with an operator's inputs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,35 @@ _PER_CHANNEL: dict[str, tuple[tuple[int, ...], int, int]] = {
 """Of an operator: inputs that hold a number for each channel, and the input and axis that count channels."""
 
 
+_ONE_AXIS = frozenset(
+    {"Softmax", "LogSoftmax", "Hardmax", "ArgMax", "ArgMin", "TopK", "Gather", "GatherElements", "Split"}
+    | {"ScatterElements", "Concat", "Compress", "LpNormalization", "LayerNormalization"}
+)
+"""Operators whose attribute `axis` names an axis of their first input."""
+
+
 def check_operands(node: ir.Node) -> None:
-    """Raises ModelError where an input does not hold one number for each channel."""
-    if node.domain not in ("", "ai.onnx") or node.op_type not in _PER_CHANNEL:
+    """Raises ModelError for an axis that is none, and an input without one number for each channel."""
+    if node.domain not in ("", "ai.onnx"):
         return
+    if node.op_type in _ONE_AXIS:
+        _check_axis(node)
+    if node.op_type in _PER_CHANNEL:
+        _check_channels(node)
+
+
+def _check_axis(node: ir.Node) -> None:
+    attribute, shape = node.attributes.get("axis"), _shape(node, 0)
+    if attribute is None or shape is None or attribute.type != ir.AttributeType.INT:
+        return
+    rank, axis = len(shape), attribute.as_int()
+    if not -rank <= axis < rank:
+        raise ModelError(
+            "the axis is out of range", where=describe(node), expected=f"{-rank}..{rank - 1}", got=axis
+        )
+
+
+def _check_channels(node: ir.Node) -> None:
     operands, counted, axis = _PER_CHANNEL[node.op_type]
     whole = _shape(node, counted)
     if whole is None or len(whole) <= axis or not isinstance(whole[axis], int):

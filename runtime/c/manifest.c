@@ -253,13 +253,25 @@ static int check_sizes(check *c, gossamer_json tensor, const gossamer_tensor *co
     return rank == compiled->rank ? 1 : disagree(c, kind);
 }
 
+static const char TYPES[] =
+    "one of float32, float64, float16, bfloat16, float8_e4m3fn, float8_e4m3fnuz, "
+    "float8_e5m2, float8_e5m2fnuz, float8_e8m0fnu, float4_e2m1fn, int2, int4, int8, "
+    "int16, int32, int64, uint2, uint4, uint8, uint16, uint32, uint64, bool";
+
 static int check_tensors(check *c, gossamer_json top, const char *kind, const gossamer_tensor *compiled,
                          int32_t count) {
-    static const char *const types[] = {"float32", "float64", "float16", "int8",   "int16",  "int32",
-                                        "int64",   "uint8",   "uint16",  "uint32", "uint64", "bool", NULL};
-    static const int32_t numbers[] = {GOSSAMER_FLOAT32, GOSSAMER_FLOAT64, GOSSAMER_FLOAT16, GOSSAMER_INT8,
-                                      GOSSAMER_INT16,   GOSSAMER_INT32,   GOSSAMER_INT64,   GOSSAMER_UINT8,
-                                      GOSSAMER_UINT16,  GOSSAMER_UINT32,  GOSSAMER_UINT64,  GOSSAMER_BOOL};
+    static const char *const types[] = {
+        "float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+        "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn", "int2", "int4", "int8", "int16", "int32",
+        "int64", "uint2", "uint4", "uint8", "uint16", "uint32", "uint64", "bool", NULL,
+    };
+    static const int32_t numbers[] = {
+        GOSSAMER_FLOAT32, GOSSAMER_FLOAT64, GOSSAMER_FLOAT16, GOSSAMER_BFLOAT16, GOSSAMER_FLOAT8_E4M3FN,
+        GOSSAMER_FLOAT8_E4M3FNUZ, GOSSAMER_FLOAT8_E5M2, GOSSAMER_FLOAT8_E5M2FNUZ, GOSSAMER_FLOAT8_E8M0FNU,
+        GOSSAMER_FLOAT4_E2M1FN, GOSSAMER_INT2, GOSSAMER_INT4, GOSSAMER_INT8, GOSSAMER_INT16, GOSSAMER_INT32,
+        GOSSAMER_INT64, GOSSAMER_UINT2, GOSSAMER_UINT4, GOSSAMER_UINT8, GOSSAMER_UINT16, GOSSAMER_UINT32,
+        GOSSAMER_UINT64, GOSSAMER_BOOL,
+    };
     gossamer_json list, tensor, name;
     const char *place = NULL;
     int32_t index = 0;
@@ -272,8 +284,7 @@ static int check_tensors(check *c, gossamer_json top, const char *kind, const go
         }
         enter(c, kind, index);
         if (!is_kind(c, tensor, "name", 's', &name)) return 0;
-        if (!is_one_of(c, tensor, "dtype", types, "one of float32, float64, float16, int8, int16, int32, int64, uint8, uint16, "
-                                                     "uint32, uint64, bool")) return 0;
+        if (!is_one_of(c, tensor, "dtype", types, TYPES)) return 0;
         if (index >= count || !gossamer_json_is(name, compiled[index].name)) return disagree(c, kind);
         for (int i = 0; types[i] != NULL; ++i) {
             int named = gossamer_json_is(gossamer_json_member(tensor, "dtype"), types[i]);
