@@ -14,6 +14,7 @@ from ..cpu.tensor import Tensor
 from ..dims import is_fixed
 from .choice import Choice
 from .state import Lowering
+from .tree import kernels_of
 
 __all__ = ["TRIED", "Trial", "Tuner", "Way", "choose_way"]
 
@@ -104,4 +105,4 @@ def _trial(state: Lowering, way: Way) -> Trial:
         found = trial.pool.data(tensor)
         return state.pool.data(tensor) if found is None else found
 
-    return Trial(tuple(trial.steps), weight)
+    return Trial(tuple(kernels_of(trial.steps)), weight)
