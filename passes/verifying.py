@@ -35,7 +35,7 @@ def sample_feeds(
         )
         for t in onnx_io(model)[0]
     ]
-    return random_feeds(inputs, seed)  # type: ignore[arg-type]  # every size is a number now
+    return random_feeds(inputs, seed)
 
 
 def verify_conversion(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .element_types import item_bytes
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = [
     "BlockSpec",
@@ -44,7 +49,7 @@ class TensorSpec:
         known = len(numbers) == len(self.shape)
         return math.prod(numbers) * item_bytes(self.dtype) if known else 0
 
-    def sizes(self, table: Sequence[int]) -> tuple[int, ...]:
+    def sizes(self, table: Sequence[int] | Array) -> tuple[int, ...]:
         """The shape where the table holds these numbers."""
         slots = self.slots or (-1,) * len(self.shape)
         return tuple(

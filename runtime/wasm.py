@@ -199,7 +199,7 @@ class _Layout:
         else:
             self._next = self.arena + 8 * manifest.table.count
 
-    def place(self, arena_bytes: int, table: Sequence[int]) -> None:
+    def place(self, arena_bytes: int, table: Sequence[int] | Array) -> None:
         """Inputs and outputs behind an arena of this size, where the table holds their sizes."""
         manifest = self._manifest
         self._next = self.arena + arena_bytes
@@ -221,7 +221,7 @@ class _Layout:
         return -(-self._next // PAGE)
 
 
-def _bytes(tensor: TensorSpec, table: Sequence[int]) -> int:
+def _bytes(tensor: TensorSpec, table: Sequence[int] | Array) -> int:
     return math.prod(tensor.sizes(table)) * array_type(tensor.dtype).itemsize
 
 

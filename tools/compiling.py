@@ -36,11 +36,11 @@ __all__ = ["Artifact", "CompileOptions", "compile", "compile_targets"]
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What every target of one compilation shares; `input_shapes` gives symbolic dimensions numbers."""
+    """What every target of one compilation shares; `input_shapes` gives symbolic dimensions numbers or bounds."""
 
     cpu: str | None = None
     threads: int = 1
-    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    input_shapes: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     embed_weights: bool = False
     verify: bool = True
     tune: bool = False
@@ -103,7 +103,7 @@ def compile(
     *,
     cpu: str | None = None,
     threads: int = 1,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Mapping[str, Sequence[int | str]] | None = None,
     embed_weights: bool = False,
     verify: bool = True,
     tune: bool = False,

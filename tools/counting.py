@@ -18,7 +18,8 @@ from gossamer.runtime.errors import ArtifactError, JobError, OptionError
 
 from .console import Progress
 from .counting_onnxruntime import run_onnxruntime
-from .engines import Choice, Tensor, make_feeds, onnx_signature, parse_choice
+from .engine import resolved
+from .engines import Choice, make_feeds, onnx_signature, parse_choice
 
 __all__ = ["CLASSES", "Count", "Counter", "count_instructions", "find_counter", "open_counted"]
 
@@ -130,7 +131,7 @@ def open_counted(path: Path, seed: int) -> tuple[Artifact, dict[str, np.ndarray[
             expected="an artifact for arm64-linux",
             got=f"one for {artifact.manifest.target.name}",
         )
-    tensors = [Tensor(i.name, i.dtype, tuple(i.shape)) for i in artifact.manifest.inputs]
+    tensors = [resolved(i, {}) for i in artifact.manifest.inputs]
     return artifact, make_feeds(tensors, None, seed)
 
 

@@ -68,7 +68,7 @@ def _kernel(index: int, step: StepSpec, by: dict[str, int], total: int) -> Kerne
         step=index,
         kernel=step.kernel,
         layers=step.layers,
-        shape=step.shape,
+        shape=tuple(size if isinstance(size, int) else 0 for size in step.shape),
         tile=step.tile,
         share=own / total,
         useful=step.macs / _LANES / own if step.macs else None,

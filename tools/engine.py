@@ -18,6 +18,7 @@ from .options import match_inputs
 
 if TYPE_CHECKING:
     from gossamer.passes.reference import OnnxTensor
+    from gossamer.runtime.specs import TensorSpec
 
 __all__ = [
     "Engine",
@@ -30,6 +31,7 @@ __all__ = [
     "is_artifact",
     "make_feeds",
     "onnx_signature",
+    "resolved",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -76,10 +78,10 @@ def onnx_signature(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[lis
     load_model(path)  # our checks come before onnxruntime trusts the file
     given, outputs = onnx_io(path)
     match_inputs(shapes, [tensor.name for tensor in given])
-    return [_resolve(tensor, shapes) for tensor in given], [tensor.name for tensor in outputs]
+    return [resolved(tensor, shapes) for tensor in given], [tensor.name for tensor in outputs]
 
 
-def _resolve(tensor: OnnxTensor, shapes: Mapping[str, Sequence[int]]) -> Tensor:
+def resolved(tensor: OnnxTensor | TensorSpec, shapes: Mapping[str, Sequence[int]]) -> Tensor:
     """The input as it will be fed; a dimension without a number is 1 unless `shapes` says otherwise."""
     declared = tensor.shape
     wanted = tuple(shapes.get(tensor.name, [d if isinstance(d, int) else 1 for d in declared]))
@@ -117,10 +119,11 @@ def is_artifact(path: Path) -> bool:
 
 
 def artifact_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of an artifact's inputs, by name. Raises ArtifactError."""
+    """Shapes of an artifact's inputs, by name; open sizes are 1. Raises ArtifactError."""
     from gossamer.runtime.manifest import read_manifest
 
-    return {i.name: tuple(i.shape) for i in read_manifest(folder / "manifest.json").inputs}
+    inputs = read_manifest(folder / "manifest.json").inputs
+    return {i.name: tuple(size if isinstance(size, int) else 1 for size in i.shape) for i in inputs}
 
 
 def make_feeds(inputs: Sequence[Tensor], file: Path | None, seed: int = 0) -> dict[str, Array]:

@@ -13,6 +13,7 @@ __all__ = [
     "choose_output",
     "known_names",
     "match_inputs",
+    "parse_open_shapes",
     "parse_shapes",
     "parse_shard",
     "parse_share",
@@ -24,17 +25,27 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2*
 _SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>x|[KMG]?i?B)", re.IGNORECASE)
 
 
-def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name from texts `name:1,3,224,224`. Raises OptionError.
+def parse_open_shapes(texts: Sequence[str]) -> dict[str, tuple[int | str, ...]]:
+    """Shapes by input name from texts `name:1,3,224,224` or `name:1,seq<=512`. Raises OptionError.
 
-    >>> parse_shapes(["x:1,3,8,8"])
-    {'x': (1, 3, 8, 8)}
+    >>> parse_open_shapes(["x:1,3,8,8", "ids:1,seq"])
+    {'x': (1, 3, 8, 8), 'ids': (1, 'seq')}
     """
     if not texts:
         return {}
     from gossamer.passes.input_shapes import parse_input_shapes
 
     return parse_input_shapes(texts)
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The same where every size is a number. Raises OptionError."""
+    shapes = {}
+    for name, shape in parse_open_shapes(texts).items():
+        shapes[name] = tuple(size for size in shape if isinstance(size, int))
+        if len(shapes[name]) < len(shape):
+            raise OptionError("a size is no number", where=f"--input-shape {name}", got=list(shape))
+    return shapes
 
 
 def match_inputs(shapes: Iterable[str], inputs: Sequence[str]) -> None:

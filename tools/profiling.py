@@ -111,7 +111,7 @@ def _step(index: int, spec: StepSpec, ms: float, total: float, waited: float, pe
         step=index,
         kernel=spec.kernel,
         layers=spec.layers,
-        shape=spec.shape,
+        shape=tuple(size if isinstance(size, int) else 0 for size in spec.shape),
         tile=spec.tile,
         ms=ms,
         share=ms / total if total else 0.0,

@@ -24,7 +24,7 @@ class SizeValues(Lazy):
     numerators: tuple[Size, ...]
     denominators: tuple[int, ...]
     dtype: str
-    shape: tuple[int, ...]  # type: ignore[assignment]  # of numbers only
+    shape: tuple[int, ...]  # of numbers only
     conditional = True  # which element it is, is found by comparing indices
 
     @property

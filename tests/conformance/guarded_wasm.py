@@ -129,5 +129,7 @@ def _faults(batch: Batch, artifact: Artifact, code: CodeSpec) -> Iterator[str]:
             if found[out.name] != first[out.name]:
                 yield f"{batch.label(out.name)}: {out.name} depends on other memory"
     if first:
-        arrays = {t.name: np.frombuffer(first[t.name], t.dtype).reshape(t.shape) for t in manifest.outputs}
+        arrays = {
+            t.name: np.frombuffer(first[t.name], t.dtype).reshape(t.sizes(())) for t in manifest.outputs
+        }
         yield from batch.faults(arrays)

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ..console import Column, print_json, print_table
-from ..options import parse_shapes, split_targets
+from ..options import parse_open_shapes, split_targets
 
 __all__ = ["command"]
 
@@ -33,7 +33,7 @@ def command(
     Exit code 0 if the model compiles for every target, 1 if not.
     """
     names = split_targets(target)
-    shapes = parse_shapes(input_shape)
+    shapes = parse_open_shapes(input_shape)
     from ..examining import examine, to_dict
 
     found = examine(model, names, shapes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..console import Column, format_bytes, format_error, note, print_json, print_table, show_progress
-from ..options import choose_output, parse_shapes, split_targets
+from ..options import choose_output, parse_open_shapes, split_targets
 
 if TYPE_CHECKING:
     from ..compiling import Artifact
@@ -38,7 +38,7 @@ def command(
     ),
     cpu: str | None = typer.Option(None, "--cpu", metavar="NAME", help="LLVM's name of a processor."),
     threads: int = typer.Option(1, "--threads", min=1, help="That sessions use when they are not told."),
-    input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224"),
+    input_shape: list[str] = typer.Option([], "--input-shape", metavar="NAME:1,3,224,224|NAME:1,seq<=512"),
     embed_weights: bool = typer.Option(False, "--embed-weights", help="Put the weights into the code file."),
     tune: bool = typer.Option(
         False, "--tune", help="Measure which kernels are fastest here; target host only."
@@ -52,7 +52,7 @@ def command(
     """
     path = choose_output(output, out)
     names = split_targets(target)
-    shapes = parse_shapes(input_shape)
+    shapes = parse_open_shapes(input_shape)
     from ..compiling import CompileOptions, compile_targets
 
     with show_progress() as progress:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from gossamer.runtime.errors import OptionError
-from gossamer.runtime.manifest import Manifest, TensorSpec
+from gossamer.runtime.manifest import Manifest
 
-from ..engine import Engine, Tensor, check_fixed
+from ..engine import Engine, Tensor, check_fixed, resolved
 from ..javascript import open_javascript
+from ..options import match_inputs
 
 __all__ = ["VARIANTS", "open_model"]
 
@@ -20,13 +21,15 @@ VARIANTS = ("in-process", "node", "chromium")
 
 
 class _Artifact:
-    def __init__(self, path: Path, threads: int | None, budget_mb: float | None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None, shapes: Mapping[str, Sequence[int]], budget_mb: float | None
+    ) -> None:
         from gossamer.runtime.session import InferenceSession
 
         self.name = str(path)
         self._session = InferenceSession(path, threads=threads, budget_mb=budget_mb)
         manifest = self._session.manifest
-        self.inputs, self.output_names = _inputs(manifest), [o.name for o in manifest.outputs]
+        self.inputs, self.output_names = _inputs(manifest, shapes), [o.name for o in manifest.outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         return list(self._session.run(None, dict(feeds)))
@@ -41,14 +44,13 @@ def open_model(
 ) -> Engine:
     """Open an artifact, with as much of its weights as a budget allows. Raises ArtifactError, OptionError."""
     if variant == "in-process":
-        engine: Engine = _Artifact(path, threads, budget_mb)
-    else:
-        engine = _open_on_the_web(path, variant, threads)
-    check_fixed(engine.inputs, shapes)
-    return engine
+        return _Artifact(path, threads, shapes, budget_mb)
+    return _open_on_the_web(path, variant, threads, shapes)
 
 
-def _open_on_the_web(path: Path, variant: str, threads: int | None) -> Engine:
+def _open_on_the_web(
+    path: Path, variant: str, threads: int | None, shapes: Mapping[str, Sequence[int]]
+) -> Engine:
     from gossamer.runtime.artifact import open_artifact
 
     manifest = open_artifact(path).manifest
@@ -59,12 +61,14 @@ def _open_on_the_web(path: Path, variant: str, threads: int | None) -> Engine:
             got=manifest.target.name,
         )
     names = [o.name for o in manifest.outputs]
-    return open_javascript("gossamer", variant, path, threads or 1, _inputs(manifest), names)
+    return open_javascript("gossamer", variant, path, threads or 1, _inputs(manifest, shapes), names)
 
 
-def _inputs(manifest: Manifest) -> list[Tensor]:
-    return [_tensor(spec) for spec in manifest.inputs]
-
-
-def _tensor(spec: TensorSpec) -> Tensor:
-    return Tensor(spec.name, spec.dtype, tuple(spec.shape))
+def _inputs(manifest: Manifest, shapes: Mapping[str, Sequence[int]]) -> list[Tensor]:
+    """As they will be fed: sizes that the artifact leaves open are those of `shapes`, else 1."""
+    match_inputs(shapes, [spec.name for spec in manifest.inputs])
+    if manifest.table is not None:
+        return [resolved(spec, shapes) for spec in manifest.inputs]
+    inputs = [Tensor(spec.name, spec.dtype, spec.sizes(())) for spec in manifest.inputs]
+    check_fixed(inputs, shapes)
+    return inputs

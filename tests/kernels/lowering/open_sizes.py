@@ -18,11 +18,11 @@ from gossamer.passes.clean import prepare
 from gossamer.passes.loading import load_model
 from gossamer.runtime.session import InferenceSession
 
-__all__ = ["compiled", "graph", "node", "same_as_onnxruntime"]
+__all__ = ["Value", "compiled", "graph", "node", "same_as_onnxruntime"]
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
 _TYPES = {"f": onnx.TensorProto.FLOAT, "i": onnx.TensorProto.INT64, "b": onnx.TensorProto.BOOL}
-Value = tuple[str, str, Sequence[int | str]]
+Value = tuple[str, str, list[Any]]
 
 
 def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
@@ -34,12 +34,12 @@ def graph(
     nodes: Sequence[onnx.NodeProto], inputs: Sequence[Value], outputs: Sequence[Value], **constants: Any
 ) -> onnx.ModelProto:
     """A model; types are f, i and b, and constants become initializers."""
-    infos = [
+    taken, given = (
         [helper.make_tensor_value_info(name, _TYPES[kind], shape) for name, kind, shape in values]
         for values in (inputs, outputs)
-    ]
+    )
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    made = helper.make_graph(list(nodes), "open", *infos, tensors)
+    made = helper.make_graph(list(nodes), "open", taken, given, tensors)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer.runtime.errors import FeedError
 
-from .open_sizes import compiled, graph, node, same_as_onnxruntime
+from .open_sizes import Value, compiled, graph, node, same_as_onnxruntime
 
 DRAW = np.random.default_rng(0)
 
@@ -38,7 +38,7 @@ def test_shapes_that_a_model_computes(tmp_path: Path) -> None:
         "zero": np.int64(0), "one": [1], "two": [2], "first": [0], "four": [4], "rows": [-1, 16],
         "step": np.int64(2),
     }  # fmt: skip
-    outputs = [("y", "f", ["p", 16]), ("numbers", "i", ["q"]), ("z", "f", ["b", "t", 16])]
+    outputs: list[Value] = [("y", "f", ["p", 16]), ("numbers", "i", ["q"]), ("z", "f", ["b", "t", 16])]
     model = graph(nodes, [("x", "f", ["b", "t", 16])], outputs, **constants)
     session = same_as_onnxruntime(
         model, tmp_path / "a", [{"x": floats(b, t, 16)} for b, t in ((1, 1), (3, 8))]
@@ -61,7 +61,7 @@ def test_parts_margins_and_repeats(tmp_path: Path) -> None:
         "one": [1], "minus": [-1], "first": [0], "least": [-(2**62)], "pads": [2, 0, 1, 1], "twice": [2, 1],
         "two": [2], "row": floats(1, 6),
     }  # fmt: skip
-    outputs = [
+    outputs: list[Value] = [
         ("margin", "f", ["a", 7]),
         ("tiled", "f", ["b", 6]),
         ("sum", "f", ["c", 6]),
@@ -81,7 +81,7 @@ def test_sizes_that_data_decide(tmp_path: Path) -> None:
         node("Compress", "x flat", "kept"),
         node("Concat", "found kept", "both", axis=0),
     ]
-    outputs = [("places", "i", [2, "k"]), ("both", "f", ["m"])]
+    outputs: list[Value] = [("places", "i", [2, "k"]), ("both", "f", ["m"])]
     model = graph(nodes, [("x", "f", ["n", 3])], outputs, row=[-1])
     feeds = [
         {"x": floats(n, 3) * DRAW.integers(0, 2, (n, 3), dtype=np.int32).astype(np.float32)} for n in (2, 30)
@@ -90,7 +90,7 @@ def test_sizes_that_data_decide(tmp_path: Path) -> None:
 
 
 def test_sizes_are_checked_when_a_run_starts(tmp_path: Path) -> None:
-    inputs = [("x", "f", ["n", 4]), ("y", "f", ["m", 4]), ("z", "f", ["n", 1])]
+    inputs: list[Value] = [("x", "f", ["n", 4]), ("y", "f", ["m", 4]), ("z", "f", ["n", 1])]
     nodes = [node("Add", "x y", "s"), node("Mul", "s z", "o")]
     model = graph(nodes, inputs, [("o", "f", ["n", 4])])
     session = compiled(model, tmp_path / "a", {"x": ["2<=n<=64", 4]})
