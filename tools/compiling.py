@@ -36,7 +36,7 @@ __all__ = ["Artifact", "CompileOptions", "compile", "compile_targets"]
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What every target of one compilation shares; `input_shapes` gives symbolic dimensions numbers or bounds."""
+    """What every target of one compilation shares; `input_shapes` gives open dimensions numbers or bounds."""
 
     cpu: str | None = None
     threads: int = 1
