@@ -14,6 +14,7 @@ from tvm import tirx as tir
 from . import vectormath as vm
 from .builder import Builder, constant, lanes_of, scalar_type, vector_type
 from .element_types import computed_type, narrowed
+from .inverse_functions import INVERSE_FUNCTIONS
 
 __all__ = ["FUNCTIONS", "Function", "cast", "maximum", "minimum"]
 
@@ -325,6 +326,13 @@ def _as_bools(node: Any, a: Any, b: Any) -> Any:
     return node(a, b)
 
 
+def _in_double(operation: Callable[[Builder, Any], Any]) -> Function:
+    def emit(b: Builder, values: list[Any], options: Options, dtype: str) -> Any:
+        return cast(operation(b, b.hold(cast(values[0], "float64"))), scalar_type(values[0]))
+
+    return Function(emit, 100)
+
+
 FUNCTIONS: dict[str, Function] = {
     "Abs": _unary(_absolute, 1),
     "Add": _binary(lambda a, b: a + b),
@@ -393,4 +401,5 @@ FUNCTIONS: dict[str, Function] = {
     "WeightedSum": Function(_weighted_sum, 2),  # not an operator: of any types, by constant factors
     "Where": Function(_where),
     "Xor": _binary(_xor),
+    **{name: _in_double(operation) for name, operation in INVERSE_FUNCTIONS.items()},
 }

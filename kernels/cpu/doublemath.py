@@ -18,7 +18,19 @@ from tvm import tirx as tir
 
 from .builder import Builder, constant, lanes_of, vector_type
 
-__all__ = ["cos64", "erf64", "exp64", "log64", "power64", "sigmoid64", "sin64", "softplus64", "tanh64"]
+__all__ = [
+    "cos64",
+    "erf64",
+    "exp64",
+    "horner",
+    "less_one64",
+    "log64",
+    "power64",
+    "sigmoid64",
+    "sin64",
+    "softplus64",
+    "tanh64",
+]
 
 _ROUNDING = 1.5 * 2.0**52  # added to a number and taken away again, it leaves the nearest integer
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
@@ -48,7 +60,8 @@ def _float(n: Any) -> Any:
     return tir.reinterpret(vector_type("float64", lanes_of(n)), n)
 
 
-def _horner(x: Any, coefficients: Sequence[float]) -> Any:
+def horner(x: Any, coefficients: Sequence[float]) -> Any:
+    """c0 + c1 x + c2 x² …; `x` is held."""
     value = _f(coefficients[-1], x)
     for c in reversed(coefficients[:-1]):
         value = value * x + _f(c, x)
@@ -74,15 +87,15 @@ def exp64(b: Builder, x: Any) -> Any:
     """eˣ; results below 2⁻¹⁰²² are 0."""
     x = b.hold(x)
     r, half = _reduced(b, _held(b, x))
-    value = b.hold((_f(2, x) + _f(2, x) * r * _horner(r, _EXP)) * half)
+    value = b.hold((_f(2, x) + _f(2, x) * r * horner(r, _EXP)) * half)
     value = b.hold(tir.Select(x < _f(_LOWEST, x), _f(0, x), value))
     return tir.Select(x > _f(_HIGHEST, x), _f(float("inf"), x), value)
 
 
-def _less_one(b: Builder, x: Any) -> Any:
+def less_one64(b: Builder, x: Any) -> Any:
     """eˣ - 1 without loss near 0."""
     r, half = _reduced(b, _held(b, x))
-    part = b.hold(r * _horner(r, _EXP))
+    part = b.hold(r * horner(r, _EXP))
     return b.hold(_f(2, r) * half * part + (_f(2, r) * half - _f(1, r)))
 
 
@@ -96,7 +109,7 @@ def tanh64(b: Builder, x: Any) -> Any:
     x = b.hold(x)
     y = b.hold(tir.Select(x > _f(20, x), _f(20, x), x))
     y = b.hold(tir.Select(y < _f(-20, x), _f(-20, x), y))
-    less = _less_one(b, b.hold(y + y))
+    less = less_one64(b, b.hold(y + y))
     return less / (less + _f(2, x))
 
 
@@ -110,7 +123,7 @@ def log64(b: Builder, x: Any) -> Any:
     s = b.hold((m - _f(1, x)) / (m + _f(1, x)))
     whole = tir.Cast(vector_type("float64", lanes_of(x)), k)
     whole = b.hold(whole - tir.Select(x < least, _f(52, x), _f(0, x)))
-    small = s * _horner(b.hold(s * s), _ATANH) + whole * _f(_LN2_LOW, x)
+    small = s * horner(b.hold(s * s), _ATANH) + whole * _f(_LN2_LOW, x)
     value = b.hold(small + whole * _f(_LN2_HIGH, x))
     value = b.hold(tir.Select(x > _f(1.7976931348623157e308, x), x, value))
     value = b.hold(tir.Select(x > _f(0, x), value, _f(float("nan"), x)))
@@ -159,7 +172,7 @@ def _sine(b: Builder, x: Any, quarters: int) -> Any:
         r = b.hold(r - n * _f(part, x))
     q = b.hold(_bits(biased) + _i(quarters, x))
     square = b.hold(r * r)
-    s, c = r * _horner(square, _SIN), _horner(square, _COS)
+    s, c = r * horner(square, _SIN), horner(square, _COS)
     value = b.hold(tir.Select(tir.EQ(tir.bitwise_and(q, _i(1, q)), _i(1, q)), c, s))
     return tir.Select(tir.EQ(tir.bitwise_and(q, _i(2, q)), _i(2, q)), _f(0, x) - value, value)
 
@@ -190,7 +203,7 @@ def erf64(b: Builder, x: Any) -> Any:
     u = b.hold((t - _f(low, x)) * _f(2 / (1 - low), x) - _f(1, x))
     tail = b.hold(t * exp64(b, b.hold(_clenshaw(b, u, _erfc_series()) - held * held)))
     value = b.hold(tir.Select(x < _f(0, x), tail - _f(1, x), _f(1, x) - tail))
-    return tir.Select(size < _f(0.5, x), x * _horner(b.hold(x * x), _ERF), value)
+    return tir.Select(size < _f(0.5, x), x * horner(b.hold(x * x), _ERF), value)
 
 
 def _clenshaw(b: Builder, u: Any, coefficients: Sequence[float]) -> Any:

@@ -1,4 +1,4 @@
-"""Running sums along an axis."""
+"""Running sums and products along an axis."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ __all__ = ["RunningSum"]
 
 @dataclass(eq=False)
 class RunningSum(Kernel):
-    """out[i] = Σ value[j] over j ≤ i (j < i when `exclusive`; from the end when `reverse`)."""
+    """out[i] = Σ value[j] over j ≤ i (j < i when `exclusive`; from the end when `reverse`), or the product."""
 
     value: Lazy
     axis: int
     exclusive: bool
     reverse: bool
     out: Tensor
+    product: bool = False
     family = "scan"
 
     def reads(self) -> Sequence[Tensor]:
@@ -36,7 +37,7 @@ class RunningSum(Kernel):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        how = (self.axis, self.exclusive, self.reverse)
+        how = (self.axis, self.exclusive, self.reverse, self.product)
         return ("scan", how, self.value.key, Leaf(self.out).key, sharing(self.reads(), self.value))
 
     def emit(self, b: Builder, pointers: dict[int, Pointer], scratch: Pointer | None) -> None:
@@ -58,7 +59,7 @@ class RunningSum(Kernel):
         """The sums of `lanes` neighbouring columns."""
         b, dtype, n = scope.builder, self.out.dtype, self.out.shape[self.axis]
         total = b.stack(dtype, lanes)
-        b.store(total, 0, constant(0, dtype, lanes))
+        b.store(total, 0, constant(int(self.product), dtype, lanes))
         with b.loop(n) as step, b.loop(lanes, kind=VECTORIZED) as lane:
             at = int32(n - 1) - step if self.reverse else step
             index = self._index(row, at, lane + start)
@@ -66,12 +67,15 @@ class RunningSum(Kernel):
             target = scope.pointers[id(self.out)]
             if self.exclusive:
                 before = b.let(total.load(lane))
-                b.store(total, lane, before + self.value.at(scope, index))
+                b.store(total, lane, self._joined(before, self.value.at(scope, index)))
                 b.store(target, place, before)
             else:
-                after = b.let(total.load(lane) + self.value.at(scope, index))
+                after = b.let(self._joined(total.load(lane), self.value.at(scope, index)))
                 b.store(total, lane, after)
                 b.store(target, place, after)
+
+    def _joined(self, total: Any, value: Any) -> Any:
+        return total * value if self.product else total + value
 
     def _index(self, row: Any, at: Any, column: Any) -> list[Any]:
         shape, axis = self.out.shape, self.axis

@@ -88,7 +88,7 @@ def lower_one_hot(state: Lowering, node: ir.Node) -> None:
     )
 
 
-@lowers("CumSum")
+@lowers("CumSum", "CumProd")
 def lower_running_sum(state: Lowering, node: ir.Node) -> None:
     """Along a constant axis, inclusive or exclusive, either way."""
     source = source_of(state, node)
@@ -96,7 +96,8 @@ def lower_running_sum(state: Lowering, node: ir.Node) -> None:
     assert axis is not None
     place = int(axis.reshape(-1)[0]) % len(source.shape)
     out = state.new_tensor(node.name or "cumsum", source.dtype, source.shape)
-    state.steps.append(RunningSum(source, place, flag(node, "exclusive"), flag(node, "reverse"), out))
+    ways = flag(node, "exclusive"), flag(node, "reverse")
+    state.steps.append(RunningSum(source, place, *ways, out, node.op_type == "CumProd"))
     state.define(node.outputs[0], Leaf(out))
 
 

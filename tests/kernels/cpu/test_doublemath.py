@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 import gossamer
 
-FUNCTIONS = ("Exp", "Log", "Tanh", "Sigmoid", "Softplus", "Sin", "Cos", "Erf")
+FUNCTIONS = ("Exp", "Log", "Tanh", "Sigmoid", "Softplus", "Sin", "Cos", "Erf", "Sinh", "Cosh", "Asin", "Acos",
+             "Atan", "Asinh", "Acosh", "Atanh")  # fmt: skip
 
 
 def inputs() -> np.ndarray:
@@ -54,6 +55,14 @@ def expected(name: str) -> np.ndarray:
             "Sin": lambda: np.sin(x),
             "Cos": lambda: np.cos(x),
             "Erf": lambda: np.array([erf(v) for v in x]),
+            "Sinh": lambda: np.sinh(x),
+            "Cosh": lambda: np.cosh(x),
+            "Asin": lambda: np.arcsin(x),
+            "Acos": lambda: np.arccos(x),
+            "Atan": lambda: np.arctan(x),
+            "Asinh": lambda: np.arcsinh(x),
+            "Acosh": lambda: np.arccosh(x),
+            "Atanh": lambda: np.arctanh(x),
             "Pow": lambda: np.power(x, e),
         }
         return np.asarray(given[name]())
