@@ -51,7 +51,8 @@ __all__ = [
 ]
 
 FORMAT = "gossamer-artifact"
-VERSION, OPEN_VERSION = 2, 3  # of artifacts whose sizes are all known, and of others
+VERSION = 2  # of artifacts whose sizes are all known
+OPEN_VERSION = 3  # of others
 MANIFEST = "manifest.json"
 ALIGNMENT = 64  # bytes, of every tensor in the weights blob
 FAMILIES = ("x86", "arm64", "arm", "wasm")

@@ -146,9 +146,11 @@ def is_all(node: ast.stmt) -> bool:
     )
 
 
-def top_names(tree: ast.Module) -> Iterator[str]:
+def top_names(tree: ast.Module | ast.If) -> Iterator[str]:
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.If):
+            yield from top_names(node)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign):
             yield from (t.id for t in node.targets if isinstance(t, ast.Name))
