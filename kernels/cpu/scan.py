@@ -19,7 +19,7 @@ __all__ = ["RunningSum"]
 
 @dataclass(eq=False)
 class RunningSum(Kernel):
-    """out[i] = Σ value[j] over j ≤ i (j < i when `exclusive`; from the end when `reverse`), or the product."""
+    """out[i] = Σ value[j] (or Π) over j ≤ i; j < i when `exclusive`, from the end when `reverse`."""
 
     value: Lazy
     axis: int
