@@ -14,30 +14,30 @@ from gossamer.tools import model_table
 from .conftest import tiny_proto
 
 
-def test_open_dimensions_get_a_size() -> None:
+def test_open_dimensions_are_named() -> None:
     text = """<ir_version: 10, opset_import: ["": 21]>
     g (float[batch, seq_len, 3] x, float[2] fixed, int64[N] n) => (float[batch, seq_len, 3] y) {
       y = Identity (x)
     }"""
     model = ir.from_proto(onnx.parser.parse_model(text))
-    assert model_table.choose_shapes(model, 64) == {"x": (1, 64, 3), "n": (1,)}
+    assert model_table.open_shapes(model) == "x: batch,seq_len,3; n: N"
 
 
 def test_a_row_holds_errors_or_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = tmp_path / "models"
     models.mkdir()
     (models / "good.onnx").write_bytes(tiny_proto().SerializeToString())
-    text = '<ir_version: 10, opset_import: ["": 21]> g (float[3, 3] x) => (float y) { [d] y = Det (x) }'
+    text = '<ir_version: 10, opset_import: ["": 21]> g (float[3] x) => (float[N] y) { [d] y = Unique (x) }'
     (models / "refused.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
     out = tmp_path / "models.md"
     monkeypatch.setattr(model_table, "_TARGETS", ("host",))
     monkeypatch.setattr(sys, "argv", ["model_table", str(models), "-o", str(out)])
     assert model_table.main() == 0
     good, refused = out.read_text().splitlines()[-2:]
-    assert good.startswith("| good | x:1,12 | 4 | 4 | ")
+    assert good.startswith("| good | x: batch,12 | 4 | 4 | ")
     assert float(good.split("|")[-2]) < 1e-4
     assert refused.startswith("| refused |  | 1 | 1 | ")
-    assert "Det node 'd'" in refused
+    assert "Unique node 'd'" in refused
 
 
 def test_a_folder_without_models_is_refused(
