@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx
 import onnx_ir as ir
@@ -59,7 +59,8 @@ def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
     version = model.opset_imports[""]
     domain = node.domain.removeprefix("ai.onnx") and node.domain
     try:
-        schema = onnx.defs.get_schema(node.op_type, model.opset_imports.get(domain, 1), domain)
+        # its stubs lack what a schema says of functions
+        schema: Any = onnx.defs.get_schema(node.op_type, model.opset_imports.get(domain, 1), domain)
     except onnx.defs.SchemaError:
         return False
     body = _defined(node, version) or _definition(schema, node, version)
@@ -83,7 +84,7 @@ def _becomes_call(model: ir.Model, node: ir.Node, report: PassReport) -> bool:
     return True
 
 
-def _definition(schema: onnx.defs.OpSchema, node: ir.Node, version: int) -> onnx.FunctionProto | None:
+def _definition(schema: Any, node: ir.Node, version: int) -> onnx.FunctionProto | None:
     """The newest body of opset `version` or before; None without one."""
     body = onnx.FunctionProto()
     if schema.has_context_dependent_function:
@@ -125,16 +126,16 @@ def _type_of(value: ir.Value | None) -> bytes:
     return bytes(ir.to_proto(value).type.SerializeToString())
 
 
-def _give_attributes(schema: onnx.defs.OpSchema, node: ir.Node, function: ir.Function) -> None:
+def _give_attributes(schema: Any, node: ir.Node, function: ir.Function) -> None:
     """The call gets exactly the attributes that the body refers to, with the operator's defaults."""
     inner = [attribute for n in function.all_nodes() for attribute in n.attributes.values()]
     wanted = {attribute.ref_attr_name for attribute in inner if attribute.is_ref()}
     for name in [name for name in node.attributes if name not in wanted]:
         node.attributes.pop(name)
-    for name in wanted - set(node.attributes):
+    for name in filter(None, wanted - set(node.attributes)):
         default = schema.attributes[name].default_value if name in schema.attributes else None
-        if name is not None and default is not None and default.type != onnx.AttributeProto.UNDEFINED:
-            node.attributes[name] = ir.from_proto(default)
+        if default is not None and default.type != onnx.AttributeProto.UNDEFINED:
+            node.attributes[name] = ir.serde.deserialize_attribute(default)
 
 
 def _inline(model: ir.Model) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -36,7 +38,7 @@ def _model(node: onnx.NodeProto, shapes: list[tuple[int, ...]]) -> onnx.ModelPro
 
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_einsum_becomes_products_that_numpy_agrees_with(equation: str) -> None:
-    shapes = EQUATIONS[equation]
+    shapes: Any = EQUATIONS[equation]
     names = [f"x{i}" for i in range(len(shapes))]
     model = ir.from_proto(_model(helper.make_node("Einsum", names, ["y"], equation=equation), shapes))
     infer_shapes(model)
@@ -44,6 +46,7 @@ def test_einsum_becomes_products_that_numpy_agrees_with(equation: str) -> None:
     assert "Einsum" not in {node.op_type for node in model.graph}
     generator = np.random.default_rng(0)
     feeds = {n: generator.standard_normal(s).astype(np.float32) for n, s in zip(names, shapes, strict=True)}
+    got: Any
     (got,) = ReferenceEvaluator(ir.to_proto(model)).run(None, feeds)
     np.testing.assert_allclose(got, np.einsum(equation, *feeds.values()), rtol=1e-5, atol=1e-5)
 

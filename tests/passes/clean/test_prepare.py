@@ -89,7 +89,8 @@ def test_shapes_computed_from_shapes_become_constants(build: Any) -> None:
 
 def test_a_dimension_without_a_size_keeps_its_name(build: Any) -> None:
     model = build(f"{HEAD} g (float[batch, 3] x) => (float[batch, 3] y) {{ y = Relu (x) }}")
-    for shapes, name, bounds in ((None, "batch", {}), ({"x": ["2<=n<=8", 3]}, "n", {"n": (2, 8)})):
+    cases: Any = ((None, "batch", {}), ({"x": ["2<=n<=8", 3]}, "n", {"n": (2, 8)}))
+    for shapes, name, bounds in cases:
         prepared = prepare(model, shapes)
         assert str(prepared.graph.inputs[0].shape) == f"[{name},3]"
         assert prepared.graph.meta[BOUNDS] == bounds
