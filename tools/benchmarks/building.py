@@ -21,7 +21,11 @@ from .single_layers import SINGLE_LAYERS, write_single_layer
 __all__ = ["Builds", "Compilation", "run_tool"]
 
 _BLOCKS_OF_8 = ("rearrange-channels.pattern=8x1", "prune.pattern=8x1")
-_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"joint-8x1": ("joint-small", _BLOCKS_OF_8)}
+_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "joint-8x1": ("joint-small", _BLOCKS_OF_8),
+    "int3-weights": ("int4-weights", ("quantize-weights.dtype=int3",)),
+    "int2-weights": ("int4-weights", ("quantize-weights.dtype=int2",)),
+}
 """Recipes with settings, by the name of the kind; all other kinds are recipes."""
 _CALIBRATED = ("int8", "sparse-80-int8", "w4a8")
 """Kinds that need sample inputs."""
@@ -31,6 +35,7 @@ _WHOLE = {
     # a single layer is first and last at once, which recipes treat with more care
     "cluster-weights": ("first_bits=null", "last_bits=null"),
     "prune": ("keep_first=false", "keep_last=false"),
+    "quantize-weights": ("first=null",),
     "rearrange-channels": ("keep_first=false", "keep_last=false"),
 }
 

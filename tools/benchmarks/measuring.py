@@ -181,6 +181,11 @@ _COMPRESSED_WEB = {
     for what, entrant in _COMPRESSED.items()
     if entrant.target
 }
+_FEW_BITS = {name: name for name in ("int8", "int4", "int3", "int2")} | {"float8": "fp8", "float4": "fp4"}
+_WEIGHTS = {
+    **{"onnxruntime": Entrant("", "dense"), **_HOST},
+    **{f"{name} weights": Entrant("", f"{kind}-weights", "host") for name, kind in _FEW_BITS.items()},
+}
 _INTEGER = {
     "onnxruntime": Entrant("", "dense"),
     "onnxruntime, int8": Entrant("", "onnxruntime-int8"),
@@ -217,6 +222,9 @@ _ALL = [
         _timed,
         _TIMES,
         _COMPRESSIBLE,
+    ),
+    Part(
+        "weights", "Weights of few bits, native, one thread", _WEIGHTS, _native, _TIMES, tuple(SINGLE_LAYERS)
     ),
     Part("integer", "Integers, native, one thread", _INTEGER, _native, _TIMES),
     Part("integer-node", "Integers, WebAssembly in Node, one thread", _INTEGER_WEB, _timed, _TIMES),

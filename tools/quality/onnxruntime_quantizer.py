@@ -18,6 +18,7 @@ from gossamer.runtime.errors import JobError
 __all__ = ["quantize_by_onnxruntime"]
 
 Feeds = Mapping[str, npt.NDArray[Any]]
+_WEIGHTS = "weights-"
 
 
 def quantize_by_onnxruntime(
@@ -25,8 +26,8 @@ def quantize_by_onnxruntime(
 ) -> int:
     """Write `source`, quantised as `options` say, to `target`; returns the bytes of its weights.
 
-    Options: `dynamic`, or any of `per-channel`, `minmax` (its default), `percentile`, `entropy`. Raises
-    JobError where it fails.
+    Options: `dynamic`; `weights-4` or `weights-8`: the weights of products alone, in groups of 32; or any of
+    `per-channel`, `minmax` (its default), `percentile`, `entropy`. Raises JobError where it fails.
     """
     from onnxruntime.quantization import CalibrationMethod, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -37,7 +38,9 @@ def quantize_by_onnxruntime(
         prepared = Path(folder) / "prepared.onnx"
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            if "dynamic" in options:
+            if bits := [int(option[len(_WEIGHTS) :]) for option in options if option.startswith(_WEIGHTS)]:
+                _quantize_weights(prepared, target, bits[0])
+            elif "dynamic" in options:
                 quantize_dynamic(str(prepared), str(target), per_channel="per-channel" in options)
             else:
                 quantize_static(
@@ -51,6 +54,15 @@ def quantize_by_onnxruntime(
             text = " ".join(str(error).split())[:200]
             raise JobError(f"onnxruntime's quantiser failed: {type(error).__name__}: {text}") from None
     return _weight_bytes(target)
+
+
+def _quantize_weights(source: Path, target: Path, bits: int) -> None:
+    """Weights of products as MatMulNBits, rounded to the nearest with zero points."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(onnx.load(source), bits=bits, block_size=32, is_symmetric=False)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(target))
 
 
 def _reader(calibration: Sequence[Feeds]) -> Any:
