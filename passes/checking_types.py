@@ -37,11 +37,14 @@ def check_types(model: ir.Model, where: object) -> None:
 def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The large initializers are inputs here, so neither check sees the data of any."""
     without_old(proto)
+    unranked = [v.type.tensor_type for v in (*proto.graph.input, *proto.graph.output) if _is_unranked(v)]
+    for tensor in unranked:
+        tensor.shape.SetInParent()  # the checker asks for one, runtimes do not
     onnx.checker.check_model(proto)
     del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
+    outputs = [v.type.tensor_type for v in proto.graph.output if v.type.HasField("tensor_type")]
+    for tensor in (*unranked, *outputs):
+        tensor.ClearField("shape")
     try:
         # Data propagation takes memory by the sizes that a file claims.
         return onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
@@ -49,6 +52,10 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
         if not _inside_definition(str(error), proto):
             raise
         return onnx.ModelProto()
+
+
+def _is_unranked(value: onnx.ValueInfoProto) -> bool:
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
 
 
 def _open_negative(graph: ir.Graph) -> None:

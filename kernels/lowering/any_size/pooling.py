@@ -19,11 +19,11 @@ from ..attributes import flag, integers, text
 from ..state import Lowering
 from .windows import window_pads, window_sizes
 
-__all__ = ["any_pool"]
+__all__ = ["Windows", "any_pool", "element", "windows_of"]
 
 
 @dataclass(frozen=True)
-class _Windows:
+class Windows:
     """Windows on every axis behind the channels."""
 
     space: tuple[Size, ...]
@@ -33,29 +33,37 @@ class _Windows:
     before: tuple[Size, ...]
     after: tuple[Size, ...]
 
-    def places(self, index: Sequence[Any], taps: Sequence[int]) -> list[Any]:
+    def places(self, index: Sequence[Any], taps: Sequence[Any]) -> list[Any]:
         """Where an element of the window at `index` lies."""
         axes = zip(index, self.strides, taps, self.dilations, self.before, strict=True)
         return [i * s + (t * d - pad) for i, s, t, d, pad in axes]
 
 
-def any_pool(state: Lowering, node: ir.Node, source: Lazy, kernel: Sequence[int]) -> Lazy:
-    """MaxPool or AveragePool with a window of `kernel`, in memory."""
-    source = Leaf(state.tensor(source, node.name or "pool_in"))
-    space, rank = source.shape[2:], len(kernel)
+def windows_of(
+    node: ir.Node, space: Sequence[Size], kernel: Sequence[int]
+) -> tuple[Windows, tuple[Size, ...]]:
+    """The windows of a pooling node, and how many there are along each axis."""
+    rank = len(kernel)
     sizes = window_sizes(node, space, kernel)
     before = window_pads(node, space, sizes, kernel)
     given = text(node, "auto_pad", "NOTSET") in ("NOTSET", "")
     pads = integers(node, "pads", (0,) * (2 * rank))
     strides, dilations = (integers(node, name, (1,) * rank) for name in ("strides", "dilations"))
-    windows = _Windows(space, tuple(kernel), strides, dilations, before, pads[rank:] if given else before)
+    after = pads[rank:] if given else before
+    return Windows(tuple(space), tuple(kernel), strides, dilations, before, after), sizes
+
+
+def any_pool(state: Lowering, node: ir.Node, source: Lazy, kernel: Sequence[int]) -> Lazy:
+    """MaxPool or AveragePool with a window of `kernel`, in memory."""
+    source = Leaf(state.tensor(source, node.name or "pool_in"))
+    windows, sizes = windows_of(node, source.shape[2:], kernel)
     largest, count_pad = node.op_type == "MaxPool", flag(node, "count_include_pad")
     neutral = identity("max", source.dtype) if largest else 0
 
     def pick(sources: tuple[Lazy, ...], scope: Any, index: list[Any]) -> Any:
         total: Any = None
         for taps in product(*map(range, kernel)):
-            value = scope.builder.hold(_element(sources[0], scope, index, windows, taps, neutral))
+            value = scope.builder.hold(element(sources[0], scope, index, windows, taps, neutral))
             if total is None:
                 total = value
             else:
@@ -69,8 +77,8 @@ def any_pool(state: Lowering, node: ir.Node, source: Lazy, kernel: Sequence[int]
     return Leaf(state.tensor(pooled, node.name or "pool"))
 
 
-def _element(
-    source: Lazy, scope: Any, index: list[Any], windows: _Windows, taps: Sequence[int], neutral: float
+def element(
+    source: Lazy, scope: Any, index: list[Any], windows: Windows, taps: Sequence[Any], neutral: float
 ) -> Any:
     """The element, or `neutral` outside the image."""
     inside: Any = None
@@ -82,7 +90,7 @@ def _element(
     return tir.Select(inside, source.at(scope, place), constant(neutral, source.dtype))
 
 
-def _count(windows: _Windows, index: Sequence[Any], count_pad: bool) -> Any:
+def _count(windows: Windows, index: Sequence[Any], count_pad: bool) -> Any:
     """Elements averaged: those inside the image, or inside its padded form."""
     total: Any = None
     for axis, extent in enumerate(windows.space):

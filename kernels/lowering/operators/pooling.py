@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import onnx_ir as ir
 from tvm import tirx as tir
-
-from gossamer.runtime.errors import UnsupportedError
 
 from ...cpu.arithmetic import maximum, minimum
 from ...cpu.builder import constant, int32
@@ -18,32 +17,47 @@ from ...cpu.sweep import readable
 from ...cpu.tensor import Tensor
 from ...cpu.window import Window
 from ...dims import is_fixed
+from ..any_size.folded_pooling import folded_pool, largest_places
 from ..any_size.pooling import any_pool
 from ..any_size.windows import pooled_shape
-from ..attributes import describe, flag, integers
+from ..attributes import flag, integers
 from ..integer_pooling import integer_average, integer_maximum
 from ..registry import lowers
 from ..state import Lowering
-from ..variants import is_wide
+from ..variants import is_wide, uses_more_outputs
 from ..windows import window_of
 from .movement import reshaped, source_of
 
+_MOST_TAPS = 64  # of windows that are written out
 _MOST_STRIDE = 4  # of windows read in vectors; more apart, most of what is read would not be used
+
+
+@lowers("LpPool", takes=is_wide)
+def lower_norm_pool(state: Lowering, node: ir.Node) -> None:
+    """Norms of windows."""
+    state.define(
+        node.outputs[0], folded_pool(state, node, source_of(state, node), integers(node, "kernel_shape", ()))
+    )
 
 
 @lowers("MaxPool", "AveragePool", takes=is_wide)
 def lower_pool(state: Lowering, node: ir.Node) -> None:
-    """One- and two-dimensional pooling; MaxPool's indices are not computed."""
-    if len(node.outputs) > 1 and node.outputs[1].uses():
-        raise UnsupportedError("indices of MaxPool are not computed", where=describe(node))
+    """Small windows on one or two axes in vectors along rows, others element by element."""
     source = source_of(state, node)
     kernel = integers(node, "kernel_shape", ())
+    if uses_more_outputs(node):
+        source = Leaf(state.tensor(source))
+        pooled = Leaf(state.tensor(folded_pool(state, node, source, kernel)))
+        state.define(node.outputs[0], pooled)
+        state.define(node.outputs[1], largest_places(state, node, source, pooled, kernel))
+        return
+    if prod(kernel) > _MOST_TAPS or (len(kernel) > 2 and is_fixed(*source.shape[2:])):
+        state.define(node.outputs[0], folded_pool(state, node, source, kernel))
+        return
     if not is_fixed(*source.shape[2:]):
         state.define(node.outputs[0], any_pool(state, node, source, kernel))
         return
     shape = pooled_shape(node, source.shape, kernel)
-    if len(kernel) not in (1, 2):
-        raise UnsupportedError("only 1-D and 2-D pooling", where=describe(node), got=f"{len(kernel)}-D")
     if len(kernel) == 1:
         image = reshaped(state, source, (*source.shape[:2], 1, source.shape[2]))
         window = window_of(node, (1, source.shape[2]), (1, shape[2]), (1, kernel[0]))
