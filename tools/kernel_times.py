@@ -23,6 +23,7 @@ _WARM_UP_RUNS = 3
 _FEWEST_RUNS = 10
 _SETTLING_SECONDS = 0.8  # in which an engine for JavaScript optimises what runs often
 _MOST_RUNS = 2000
+_NESTED = frozenset({"if", "loop"})  # families of steps that hold other steps
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,13 @@ def plain_ms(path: Path, place: Place, feeds: Mapping[str, Array], seconds: floa
 def kernel_times(path: Path, place: Place, feeds: Mapping[str, Array], seconds: float) -> Array:
     """(runs, threads, kernels, 2) int64 nanoseconds: see `InferenceSession.profile`.
 
-    Raises JobError where the code calls other kernels than the manifest lists.
+    Raises JobError where the code calls other kernels than the manifest lists, OptionError for several
+    threads where it branches or loops: inside, they meet after every kernel, and each meeting would count.
     """
+    nested = {step.kernel for step in _manifest(path).steps} & _NESTED
+    if nested and place.threads != 1:
+        what = f"a profile of a model with a step {sorted(nested)[0]!r} has one thread"
+        raise OptionError(what, where="--threads", got=place.threads)
     if place.variant == "node":
         found = _of_node(path, place, feeds, seconds)
     else:

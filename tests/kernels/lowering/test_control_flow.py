@@ -20,8 +20,9 @@ from gossamer.kernels.program import Program
 from gossamer.kernels.targets import find_target
 from gossamer.passes.loading import load_model
 from gossamer.passes.preparing import prepare
-from gossamer.runtime.errors import FeedError, UnsupportedError
+from gossamer.runtime.errors import FeedError, OptionError, UnsupportedError
 from gossamer.runtime.session import InferenceSession
+from gossamer.tools.kernel_times import Place, kernel_times
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 Feeds = dict[str, Any]
@@ -230,6 +231,15 @@ def test_more_turns_than_the_model_declares_fail_by_name(tmp_path: Path) -> None
 def test_webassembly_branches_and_loops_too(text: str, feeds: Feeds, tmp_path: Path) -> None:
     pytest.importorskip("wasmtime")
     agree(text, built(text, tmp_path, "wasm"), feeds)
+
+
+def test_a_profile_counts_a_loop_as_one_step_and_takes_one_thread(tmp_path: Path) -> None:
+    artifact = built(SWAP, tmp_path)
+    steps = lowered(SWAP).steps
+    times = kernel_times(artifact, Place(), {"x": X, "w": W}, 0.01)
+    assert times.shape[2] == len(steps) < 30  # turns
+    with pytest.raises(OptionError, match="one thread"):
+        kernel_times(artifact, Place(threads=2), {"x": X, "w": W}, 0.01)
 
 
 def test_shapes_that_differ_by_branch_are_refused() -> None:
