@@ -85,7 +85,9 @@ def _run(case: Case, program: Any, target: Target, folder: Path) -> Outcome:
 
 def _engines(target: Target) -> Iterator[str | None]:
     """The builds of an artifact that run here."""
-    yield from target.variants if target.family == "wasm" else (None,)
+    from gossamer.runtime.wasm import ENGINES
+
+    yield from ENGINES if target.family == "wasm" else (None,)
 
 
 def _feeds(case: Case, names: list[str], inputs: list[Any]) -> dict[str, Any]:
