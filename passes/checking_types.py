@@ -11,10 +11,13 @@ from onnx_ir.passes.common._c_api_utils import call_onnx_api
 from gossamer.runtime.errors import ModelError
 
 from .contrib.old_operators import without_old
+from .quantized.checking import check_quantization
+from .shapes import infer_shapes
 
 __all__ = ["check_types"]
 
 _FAILED = re.compile(r"\(op_type:([^,)]*)")
+_NODE = re.compile(r"\(op_type:([^,)]*), node name: ([^)]*)\):")
 _LONGEST = 300
 
 
@@ -29,6 +32,7 @@ def check_types(model: ir.Model, where: object) -> None:
     try:
         inferred = call_onnx_api(_checked, model)
     except Exception as error:
+        _check_quantized(model)
         # Whatever a library says of a file that it cannot take is about the file.
         raise ModelError(f"not a valid ONNX model: {_root_cause(error)}", where=where) from None
     _correct_shapes(model.graph, inferred.graph)
@@ -52,6 +56,13 @@ def _checked(proto: onnx.ModelProto) -> onnx.ModelProto:
         if not _inside_definition(str(error), proto):
             raise
         return onnx.ModelProto()
+
+
+def _check_quantized(model: ir.Model) -> None:
+    """Our own check says more of zero points and scales."""
+    known = model.clone()
+    infer_shapes(known)
+    check_quantization(known)
 
 
 def _is_unranked(value: onnx.ValueInfoProto) -> bool:
@@ -103,4 +114,5 @@ def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).split()).removeprefix("[ShapeInferenceError] Inference error(s): ")
+    text = _NODE.sub(r"\1 node '\2':", text.removeprefix("[ShapeInferenceError] "))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

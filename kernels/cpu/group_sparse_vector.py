@@ -337,8 +337,8 @@ def _widened(b: Builder, scales: Pointer, offset: Any, lanes: int) -> Any:
     """float16 as float32: by shifts where the processor has no such conversion."""
     target = b.isa.target
     if target.family in ("arm64", "arm") or (target.family == "x86" and lanes >= 8):
-        return tir.Cast(vector_type("float32", lanes), scales.load(offset, lanes))
-    bits = tir.reinterpret(vector_type("uint16", lanes), scales.load(offset, lanes))
-    wide = tir.Cast(vector_type("int32", lanes), bits)
+        halves = tir.reinterpret(vector_type("float16", lanes), scales.load(offset, lanes))
+        return tir.Cast(vector_type("float32", lanes), halves)
+    wide = tir.Cast(vector_type("int32", lanes), scales.load(offset, lanes))
     shifted = tir.shift_left(wide, constant(13, "int32", lanes))  # the exponent is 112 too small
     return tir.reinterpret(vector_type("float32", lanes), shifted) * constant(2.0**112, "float32", lanes)

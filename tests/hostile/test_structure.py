@@ -121,11 +121,6 @@ WRONG = {
         " { y = InstanceNormalization (x, s, b) }",
         "input 2 does not fit the channels",
     ),
-    "a second output without a kernel": (
-        "(float[1, 1, 4, 4] x) => (float[1, 1, 2, 2] y, int64[1, 1, 2, 2] i)"
-        " { y, i = MaxPool <kernel_shape = [2, 2], strides = [2, 2], storage_order = 1> (x) }",
-        "MaxPool",
-    ),
     "an unknown domain": ("(float[2] x) => (float[2] y) { y = nobody.Relu (x) }", "nobody"),
     "an attribute of a function": (
         "(float[2] x) => (float[2] y) { y = Elu <alpha: float = @alpha> (x) }",

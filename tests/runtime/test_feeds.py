@@ -19,7 +19,7 @@ def test_random_feeds_have_the_type_and_shape_asked_for(dtype: str, shape: tuple
     feeds = random_feeds([tensor])
     assert (feeds["x"].dtype.name, feeds["x"].shape) == (dtype, shape)
     (checked,) = check_feeds([tensor], feeds)
-    np.testing.assert_array_equal(checked, feeds["x"])
+    assert checked.tobytes() == feeds["x"].tobytes()  # some types have numbers that equal nothing
     assert checked.shape == shape
 
 

@@ -18,7 +18,18 @@ from gossamer.tools.failing import Terminated, guarded, report_failure
 
 from .conftest import Run
 
-COMMANDS = ("bench", "compare", "compile", "convert", "export", "inspect", "list", "run")
+COMMANDS = (
+    "bench",
+    "check",
+    "compare",
+    "compile",
+    "conformance",
+    "convert",
+    "export",
+    "inspect",
+    "list",
+    "run",
+)
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tvm", "torch", "rich", "pydantic", "yaml")
 
 

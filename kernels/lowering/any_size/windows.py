@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ...dims import Size, larger, smaller
+from gossamer.runtime.errors import ModelError
+
+from ...dims import Size, is_fixed, larger, smaller
 from ..attributes import describe, flag, integers, text
-from ..state import Lowering, filled_shape, static_shape
+from ..state import Lowering, filled_shape
 
 __all__ = ["convolved_shape", "pooled_shape", "window_pads", "window_sizes"]
 
@@ -26,11 +28,14 @@ def convolved_shape(
 
 
 def pooled_shape(node: ir.Node, shape: Sequence[Size], kernel: Sequence[int]) -> tuple[Size, ...]:
-    """Of what pooling gives."""
-    out = node.outputs[0]
-    if out.shape is not None and out.shape.is_static():
-        return static_shape(out, describe(node))
-    return (*shape[:2], *window_sizes(node, shape[2:], kernel))
+    """Of what pooling gives; ONNX's inference counts windows that begin in the padding behind an image."""
+    out, sizes = node.outputs[0], window_sizes(node, shape[2:], kernel)
+    if not is_fixed(*shape, *sizes):
+        return (*shape[:2], *sizes)
+    if any(size < 1 for size in sizes):
+        raise ModelError("a window is larger than its image", where=describe(node), got=list(shape[2:]))
+    out.shape = ir.Shape((*shape[:2], *sizes))
+    return (*shape[:2], *sizes)
 
 
 def window_sizes(node: ir.Node, space: Sequence[Size], kernel: Sequence[int]) -> tuple[Size, ...]:

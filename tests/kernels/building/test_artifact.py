@@ -21,7 +21,8 @@ from gossamer.runtime.manifest import parse_manifest
 ELF = ["host", "x86-64-v2", "arm64-linux", "arm64-android", "armv7-linux"]
 API = {
     *("gossamer_open", "gossamer_open_memory", "gossamer_describe", "gossamer_run", "gossamer_close"),
-    *("gossamer_error", "gossamer_profile", "gossamer_model_toy"),
+    *("gossamer_error", "gossamer_profile", "gossamer_model_toy", "gossamer_check"),
+    *("gossamer_sizes", "gossamer_run_sized", "gossamer_profile_sized"),
 }
 
 
