@@ -132,8 +132,18 @@ class Library:
             self._users -= 1
             if self._users == 0:
                 _ctypes.dlclose(self.code._handle)
-                os.close(self._descriptor)
                 del self._loaded[self._key]
+                if not self._stays():
+                    os.close(self._descriptor)
+
+    def _stays(self) -> bool:
+        """Whether somebody else in the process keeps the file loaded: then its name must not come again."""
+        try:
+            handle = _ctypes.dlopen(self.code._name, os.RTLD_NOLOAD | os.RTLD_LAZY)
+        except OSError:
+            return False
+        _ctypes.dlclose(handle)
+        return True
 
 
 def _compare(kind: str, tensors: Sequence[TensorSpec], compiled: Sequence[_Tensor]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ import pytest
 from gossamer.kernels.building import build_artifact
 from gossamer.kernels.targets import find_target
 from gossamer.runtime.errors import ArtifactError, FeedError, JobError, OptionError
+from gossamer.runtime.library import Library
 from gossamer.runtime.session import InferenceSession
 
 Array = npt.NDArray[Any]
@@ -292,3 +295,17 @@ def test_webassembly_without_wasmtime_says_what_to_install(toy: Any) -> None:
     command = [sys.executable, "-c", ALONE, str(toy.artifact("wasm"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "pip install 'gossamer[wasm]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_library_that_others_keep_loaded_is_not_taken_for_another(toy: Any, tmp_path: Path) -> None:
+    """The loader knows libraries by the names of descriptors too, which are numbers that come again."""
+    files = [tmp_path / "first.so", tmp_path / "second.so"]
+    for file in files:
+        shutil.copy(toy.artifact() / "model.so", file)
+    kept = ctypes.CDLL(str(files[0]))
+    first = Library.load(files[0])
+    assert first.code._handle == kept._handle
+    first.close()
+    second = Library.load(files[1])
+    assert second.code._handle != kept._handle
+    second.close()
