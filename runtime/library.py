@@ -132,17 +132,17 @@ class Library:
             self._users -= 1
             if self._users == 0:
                 _ctypes.dlclose(self.code._handle)
-                del self._loaded[self._key]
                 if not self._stays():
+                    del self._loaded[self._key]
                     os.close(self._descriptor)
 
     def _stays(self) -> bool:
-        """Whether somebody else in the process keeps the file loaded: then its name must not come again."""
+        """Whether somebody else in the process keeps the file loaded; then so do we, as its name must not
+        come again."""
         try:
-            handle = _ctypes.dlopen(self.code._name, os.RTLD_NOLOAD | os.RTLD_LAZY)
+            _ctypes.dlopen(self.code._name, os.RTLD_NOLOAD | os.RTLD_LAZY)
         except OSError:
             return False
-        _ctypes.dlclose(handle)
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import hashlib
 import json
@@ -167,6 +168,7 @@ def opened(folder: Path, library: Path) -> tuple[int, int, str]:
     status = code.gossamer_open(ctypes.c_void_p(model), path, 1, ctypes.byref(session))
     code.gossamer_close(session)
     checked = code.gossamer_check(ctypes.c_void_p(model), path, message, ctypes.c_size_t(400))
+    _ctypes.dlclose(code._handle)
     return status, checked, message.value.decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import gc
 import os
@@ -309,3 +310,4 @@ def test_a_library_that_others_keep_loaded_is_not_taken_for_another(toy: Any, tm
     second = Library.load(files[1])
     assert second.code._handle != kept._handle
     second.close()
+    _ctypes.dlclose(kept._handle)
